@@ -1,0 +1,1 @@
+"""Predictors: what turns texts into labelled, explained predictions."""
