@@ -1,0 +1,195 @@
+"""What `decide` reads and what it answers: plain values, no behaviour, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from modelrollout.api.commands import Command
+from modelrollout.api.status import ModelRolloutStatus
+
+
+class SampleState(StrEnum):
+    """What the question to Prometheus came back with, before any limit is looked at."""
+
+    VALUE = "Value"  # one finite number
+    NO_DATA = "NoData"  # an empty vector, NaN, or data too old to speak of now
+    ERROR = "Error"  # refused, timed out, several series: nobody knows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One value of a range query.
+
+    Attributes:
+        at: Evaluation time, UTC.
+        value: The value then, or None for NaN.
+    """
+
+    at: datetime
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The answer to one criterion's query at one instant.
+
+    Attributes:
+        state: Whether there is a number at all.
+        at: When Prometheus evaluated it, UTC.
+        value: In the criterion's base unit (seconds, ratio 0..1, count); None unless state is VALUE.
+        count: How many events the value rests on (requests, comparisons); None where the query does not say.
+        reference: The same query on the stable version, for `compare: {to: Stable}`; None if not asked.
+        reference_count: Sample count of `reference`.
+        history: Points of the last `for` period, oldest first; only where the instant value was bad and the
+            criterion has a `for`. None means "not asked"; an empty tuple means "asked, nothing there".
+        message: For NO_DATA and ERROR: what was expected, what was seen and what to do, one sentence.
+    """
+
+    state: SampleState
+    at: datetime
+    value: float | None = None
+    count: float | None = None
+    reference: float | None = None
+    reference_count: float | None = None
+    history: tuple[Point, ...] | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """One Deployment as the API server shows it now.
+
+    Attributes:
+        name: metadata.name.
+        exists: False if there is none of that name (all counts are then 0).
+        desired: spec.replicas as last seen.
+        ready: Ready endpoints of the rollout's Service that are pods of this Deployment: what clients reach.
+        pods: Pods that exist and are not terminating, ready or not (status.replicas).
+        claimed_by: Name of another ModelRollout that was there first, or None.
+    """
+
+    name: str
+    exists: bool = True
+    desired: int = 0
+    ready: int = 0
+    pods: int = 0
+    claimed_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """Something only the operator can see that makes the object unusable (reason in CamelCase, a sentence)."""
+
+    reason: str
+    message: str
+
+
+class JobState(StrEnum):
+    """Where the Job of one validation stands."""
+
+    ABSENT = "Absent"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobResult:
+    """The Job of one validation for one step of one run."""
+
+    name: str
+    state: JobState
+    message: str = ""  # reason and tail of the logs for FAILED; image pull trouble for RUNNING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """Everything outside that a decision rests on, read back from the cluster and from Prometheus.
+
+    Attributes:
+        uid: metadata.uid of the ModelRollout.
+        generation: metadata.generation.
+        deleting: metadata.deletionTimestamp is set.
+        workloads: By Deployment name: the stable one, the candidate and every one the status still names.
+        candidate_name: The Deployment that spec.candidate stands for (given, or derived from the image form).
+        samples: By criterion name. A criterion that was due and is missing here counts as ERROR.
+        commands: What people asked for, oldest first (handled ones are in status and are passed over).
+        problems: Why the object cannot be worked on; empty if it can.
+        jobs: By Job name.
+        metrics_error: Set when Prometheus as a whole could not be asked (outage), one sentence.
+    """
+
+    uid: str
+    generation: int
+    candidate_name: str | None
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    commands: tuple[Command, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    jobs: Mapping[str, JobResult] = field(default_factory=dict)
+    deleting: bool = False
+    metrics_error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """Set spec.replicas of one Deployment through its scale subresource. Repeating it changes nothing."""
+
+    deployment: str
+    replicas: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRequest:
+    """Run one validation; the name is a function of run, step and validation, so that it cannot run twice."""
+
+    name: str
+    validation: str
+    step: int
+
+
+class Severity(StrEnum):
+    """The type of a Kubernetes Event."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transition:
+    """One change worth an Event and a log line."""
+
+    reason: str
+    message: str
+    severity: Severity = Severity.NORMAL
+    criterion: str | None = None  # for a revert: which one caused it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What to do now. Written in this order: status, then scales/copies/jobs, then events.
+
+    Attributes:
+        status: The complete new status; equal to the old one when nothing changed (then nothing is written).
+        scales: Replica counts to set; only those that differ from what was observed.
+        create_candidate: The image form needs its copy of stable to be made now.
+        jobs: Validations to start.
+        delete_jobs: Names of Jobs to end.
+        transitions: For Events and logs.
+        evaluate: Names of the criteria to ask Prometheus about before the next decision.
+        requeue_after: Seconds until the next decision is due by the clock; None: only a change wakes it.
+        finalized: Everything is back on stable, the finalizer can go.
+    """
+
+    status: ModelRolloutStatus
+    scales: tuple[Scale, ...] = ()
+    create_candidate: bool = False
+    jobs: tuple[JobRequest, ...] = ()
+    delete_jobs: tuple[str, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    requeue_after: timedelta | None = None
+    finalized: bool = False
