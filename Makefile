@@ -1,0 +1,83 @@
+# Everything this project does, as commands. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PY := .venv/bin/python
+WORKERS ?= 2
+export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/cluster/src:$(CURDIR)/hack/demo/src
+PYTEST := $(PY) -m pytest
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ The two that matter
+.PHONY: demo demo-down
+demo: venv ## Roll out a better model, then two bad ones, on a real kind cluster, under load
+	@$(PY) -m demo
+demo-down: venv ## Remove everything the demo made (caches stay)
+	@$(PY) -m demo --down
+
+.PHONY: test
+test: lint test-unit test-integration test-acceptance ## Run every check and every test
+
+##@ Tests, one kind at a time
+.PHONY: lint test-unit test-integration test-acceptance coverage nightly
+lint: venv ## Format, lint, types, layers
+	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
+	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
+	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/cluster/src
+	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
+test-unit: venv ## Tests that need nothing but Python
+	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind" tests
+test-integration: venv ## Tests on a real API server and a real Prometheus
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "cluster and not kind" tests
+test-acceptance: venv ## Tests on real pods in a kind cluster
+	$(PYTEST) -m kind tests
+coverage: venv ## The same tests with a coverage report in htmlcov/
+	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "not cluster and not kind" tests
+nightly: venv ## 200,000 random histories instead of 5,000
+	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) --timeout 0 tests/unit -k property
+
+##@ Measurements
+.PHONY: bench
+bench: venv ## Measure reaction, cost and inference; results as in docs/benchmarks.md
+	$(PY) -m tests.benchmarks
+
+##@ Clusters and images
+.PHONY: cluster-up cluster-down cluster-status kind-up kind-down images
+cluster-up: venv ## Start a control plane (etcd, API server, controllers) for development
+	@$(PY) -m devcluster up
+cluster-down: venv ## Stop it and remove all it made
+	@$(PY) -m devcluster down
+cluster-status: venv ## Say what runs
+	@$(PY) -m devcluster status
+kind-up: venv ## Start a kind cluster from kind-config.yaml (with a Docker daemon of its own where there is none)
+	@$(PY) -m devcluster kind-up
+kind-down: venv ## Remove it
+	@$(PY) -m devcluster kind-down
+images: venv ## Build the images and load them into the kind cluster
+	@$(PY) -m devcluster images
+
+##@ Upkeep
+.PHONY: generate format lock clean clean-cache venv
+generate: venv ## Write again what is generated: CRD, reference, dashboards
+	@hack/generate
+format: venv ## Format the code
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+lock: venv ## Pin the requirements anew
+	@hack/step "Resolving and hashing requirements" hack/requirements/compile.sh
+clean: ## Remove what was built here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov out
+clean-cache: venv ## Remove built binaries and images as well
+	@$(PY) -m devcluster clean-cache
+
+# The environment is made again when the requirements change, and only then.
+STAMP := .venv/.made-from-$(shell cat hack/requirements/dev.txt */pyproject.toml hack/cluster/pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+venv: $(STAMP) ## Make the Python environment in .venv
+$(STAMP):
+	@hack/ensure-python $(PYTHON)
+	@hack/step "Creating .venv" $(PYTHON) -m venv --clear .venv
+	@hack/step "Installing Python packages, each checked by hash" .venv/bin/pip install --no-input --disable-pip-version-check --require-hashes -r hack/requirements/dev.txt
+	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/cluster
+	@touch $@
