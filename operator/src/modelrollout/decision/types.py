@@ -25,11 +25,13 @@ class Point:
 
     Attributes:
         at: Evaluation time, UTC.
-        value: The value then, or None for NaN.
+        value: The value then, or None where there was none (empty, NaN, or fewer samples than `minSamples`).
+        reference: For `compare: {to: Stable}` the same query on the stable version at that time, else None.
     """
 
     at: datetime
     value: float | None
+    reference: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
