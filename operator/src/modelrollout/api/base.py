@@ -1,0 +1,114 @@
+"""What all models of the resource share: names, immutability, rules, and exact JSON."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule over the fields of a model, in both languages.
+
+    `cel` is what the API server checks, `holds` what Python checks on the model, `message` what both say,
+    `field` the field (JSON name) that is to be changed. A rule without `cel` needs what a schema cannot
+    see; one without `holds` is only the API server's (Python has it from a type).
+    """
+
+    message: str
+    field: str
+    holds: Callable[[Any], bool]
+    cel: str | None = None
+
+
+class SpecModel(BaseModel):
+    """Base of everything in spec: frozen, camelCase in JSON, unknown fields refused, rules enforced."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _enforce_rules(self) -> Self:
+        broken = [(rule.field, rule.message) for rule in self.rules if not rule.holds(self)]
+        if broken:
+            text = "; ".join(f"{field}: {message}" if field else message for field, message in broken)
+            raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form with camelCase names; what is None is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(BaseModel):
+    """Base of everything in status: frozen, camelCase in JSON; fields of a newer version are passed over."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form with camelCase names; what is None or empty by default is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _unique_names(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if item.name in seen:
+            raise PydanticCustomError(
+                "duplicate",
+                "names must be unique, but [{index}] repeats {name}",
+                {"index": index, "name": item.name},
+            )
+        seen.add(item.name)
+    return items
+
+
+Item = TypeVar("Item", bound=BaseModel)
+NamedList = Annotated[
+    tuple[Item, ...],
+    AfterValidator(_unique_names),
+    Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+]
+"""A list whose items have unique names, so that server-side apply merges them by name."""
+
+
+def _to_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise PydanticCustomError("timestamp", "must have a time zone, such as 2026-01-31T12:00:00Z")
+    return value.astimezone(UTC)
+
+
+def format_timestamp(value: datetime) -> str:
+    """RFC 3339 in UTC; microseconds only where there are any."""
+    value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds" if value.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def truncate_to_seconds(value: datetime) -> datetime:
+    """The same instant without its fraction of a second."""
+    return value.replace(microsecond=0)
+
+
+Timestamp = Annotated[
+    datetime,
+    AfterValidator(_to_utc),
+    PlainSerializer(format_timestamp, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 40}),
+]
+"""An instant in UTC, written as RFC 3339 with microseconds."""

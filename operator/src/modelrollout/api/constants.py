@@ -1,0 +1,46 @@
+"""Names that appear on objects in the cluster: group, labels, annotations, finalizer."""
+
+from typing import Final
+
+GROUP: Final = "modelrollout.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "ModelRollout"
+LIST_KIND: Final = "ModelRolloutList"
+PLURAL: Final = "modelrollouts"
+SINGULAR: Final = "modelrollout"
+SHORT_NAME: Final = "mro"
+CATEGORIES: Final = ("all", "ml")
+
+FINALIZER: Final = f"{GROUP}/return-traffic"
+"""Held while a run is under way: deletion first puts all traffic back on stable."""
+
+COMMAND_ANNOTATION: Final = f"{GROUP}/command"
+"""Transport of what a person asked for; see `modelrollout.api.commands`."""
+
+LABEL_ROLLOUT: Final = f"{GROUP}/rollout"
+"""On everything the operator creates: the name of the ModelRollout."""
+LABEL_RUN: Final = f"{GROUP}/run"
+"""On everything that belongs to one run: the id of the run."""
+LABEL_ROLE: Final = f"{GROUP}/role"
+"""candidate, shadow or validation."""
+LABEL_VERSION: Final = f"{GROUP}/version"
+"""On Deployments (and their pods) that the operator made: the fingerprint of the candidate."""
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "modelrollout"
+
+ROLE_CANDIDATE: Final = "candidate"
+ROLE_SHADOW: Final = "shadow"
+ROLE_VALIDATION: Final = "validation"
+
+SHADOW_SUFFIX: Final = "-shadow"
+"""The shadow Service of a rollout is called `<rollout>-shadow`."""
+CANDIDATE_SUFFIX: Final = "-candidate"
+"""The Service that reaches only candidate pods is called `<rollout>-candidate`."""
+CANDIDATE_URL_VARIABLE: Final = "CANDIDATE_URL"
+"""Environment variable that every validation Job gets."""
+
+HISTORY_LIMIT: Final = 10
+"""Finished runs kept in status."""
+HANDLED_COMMANDS_LIMIT: Final = 20
+"""Ids of handled commands kept in status, so that no command acts twice."""

@@ -1,0 +1,88 @@
+"""What the schema admits and this version of the operator does not do: refused in so many words.
+
+A row leaves the table when the feature lands; nothing else has to change.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from modelrollout.api.criteria import CompareTo
+from modelrollout.api.spec import KeepStable, ModelRolloutSpec
+from modelrollout.api.workload import Provider
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingFeature:
+    """A feature that is not there: where in the spec, whether a spec uses it, and what to do instead."""
+
+    field: str
+    used: Callable[[ModelRolloutSpec], bool]
+    instead: str
+
+
+MISSING: Final = (
+    MissingFeature(
+        field="spec.traffic.provider: HAProxy",
+        used=lambda spec: spec.traffic.provider is Provider.HAPROXY,
+        instead="use provider Replicas",
+    ),
+    MissingFeature(
+        field="spec.traffic.provider: GatewayAPI",
+        used=lambda spec: spec.traffic.provider is Provider.GATEWAY_API,
+        instead="use provider Replicas",
+    ),
+    MissingFeature(
+        field="spec.shadow",
+        used=lambda spec: spec.shadow is not None,
+        instead="remove it",
+    ),
+    MissingFeature(
+        field="spec.validations",
+        used=lambda spec: bool(spec.validations),
+        instead="remove them and put approval: Required on the steps that must wait",
+    ),
+    MissingFeature(
+        field="spec.baseline",
+        used=lambda spec: spec.baseline is not None,
+        instead="remove it",
+    ),
+    MissingFeature(
+        field="spec.criteria[].compare.to: Baseline",
+        used=lambda spec: any(
+            c.compare is not None and c.compare.to is CompareTo.BASELINE for c in spec.criteria
+        ),
+        instead="use compare.to: Stable, or min and max",
+    ),
+    MissingFeature(
+        field="spec.criteria[].confidence",
+        used=lambda spec: any(criterion.confidence is not None for criterion in spec.criteria),
+        instead="use minSamples",
+    ),
+    MissingFeature(
+        field="spec.observation.keepStable other than Full",
+        used=lambda spec: (
+            spec.observation is not None and spec.observation.keep_stable is not KeepStable.FULL
+        ),
+        instead="use keepStable: Full",
+    ),
+    MissingFeature(
+        field="spec.schedule",
+        used=lambda spec: spec.schedule is not None,
+        instead="remove it and pause with spec.paused outside the hours",
+    ),
+    MissingFeature(
+        field="spec.notifications",
+        used=lambda spec: bool(spec.notifications),
+        instead="remove them and watch the Events",
+    ),
+)
+
+
+def unsupported(spec: ModelRolloutSpec, missing: tuple[MissingFeature, ...] = MISSING) -> list[str]:
+    """A sentence for every feature that `spec` uses and this version lacks; empty if it can be carried out."""
+    return [
+        f"{feature.field} is not supported by this version of the operator: {feature.instead}"
+        for feature in missing
+        if feature.used(spec)
+    ]

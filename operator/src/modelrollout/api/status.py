@@ -1,0 +1,342 @@
+"""The status of a ModelRollout: everything the operator has to remember, so that it may die at any instant.
+
+JSON → model → JSON changes nothing: timestamps have microseconds, absent fields stay absent.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import Field
+
+from modelrollout.api.base import StatusModel, Timestamp
+from modelrollout.api.conditions import Condition, Phase
+from modelrollout.api.constants import HANDLED_COMMANDS_LIMIT, HISTORY_LIMIT
+
+MESSAGE_LENGTH = 4096
+LOG_TAIL_LENGTH = 4096
+NAME_LENGTH = 253
+
+
+class CriterionState(StrEnum):
+    """What a criterion says."""
+
+    PASS = "Pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "Fail"
+    """Outside its limit now; acts once it has been so for the criterion's `for`."""
+    NO_DATA = "NoData"
+    ERROR = "Error"
+    PENDING = "Pending"
+    """Not evaluated yet in this phase."""
+
+
+class ValidationState(StrEnum):
+    """Where a validation Job is."""
+
+    PENDING = "Pending"
+    """Decided but not seen in the cluster yet."""
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    TIMED_OUT = "TimedOut"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+
+
+class RunResult(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+
+
+def _message(text: str) -> Any:
+    return Field(default="", max_length=MESSAGE_LENGTH, description=text)
+
+
+class RunStatus(StatusModel):
+    """The run under way, or the last one while its outcome stands."""
+
+    id: str = Field(max_length=64, description="Identifies the run, also on everything made for it.")
+    candidate: str = Field(max_length=NAME_LENGTH, description="Deployment of the candidate.")
+    fingerprint: str = Field(
+        default="",
+        max_length=64,
+        description="Digest of what spec.candidate asks for; a change starts a new run.",
+    )
+    stable: str | None = Field(
+        default=None, max_length=NAME_LENGTH, description="Deployment that was stable when the run started."
+    )
+    started_at: Timestamp = Field(description="When the run started.")
+    attempt: int = Field(
+        default=1, ge=1, description="1, and one more for every retry of the same candidate."
+    )
+    skip_analysis: bool = Field(
+        default=False,
+        description="No steps and no criteria: the first version of all, a return to the previous version, or promoted in full.",
+    )
+    finished_at: Timestamp | None = Field(
+        default=None, description="When the run ended; absent while under way."
+    )
+    result: RunResult | None = Field(default=None, description="How the run ended; absent while under way.")
+
+
+class StepStatus(StatusModel):
+    """The step under way."""
+
+    index: int = Field(ge=0, description="Position in spec.steps, from 0.")
+    weight: int = Field(
+        ge=0, le=100, description="Per cent of the traffic that the step gives to the candidate."
+    )
+    progress: str = Field(
+        default="", max_length=16, description="The step for people: 2/5 is the second of five."
+    )
+    started_at: Timestamp = Field(description="When the step started.")
+    reached_at: Timestamp | None = Field(
+        default=None, description="When the observed weight was first reached."
+    )
+    progressed_at: Timestamp | None = Field(
+        default=None, description="When pods last became ready; spec.progressDeadline counts from here."
+    )
+    approved_at: Timestamp | None = Field(default=None, description="When a person approved going on.")
+    paused_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="Time in this step spent paused; it does not count towards the duration.",
+    )
+
+
+class WeightStatus(StatusModel):
+    """The candidate's share of the traffic in per cent."""
+
+    desired: int = Field(default=0, ge=0, le=100, description="What the step asks for.")
+    achievable: float = Field(
+        default=0.0, ge=0, le=100, description="The nearest that whole pods allow with spec.replicas."
+    )
+    observed: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="The share of ready endpoints that are the candidate's, as read back.",
+    )
+
+
+class PodCounts(StatusModel):
+    """Pods of one version."""
+
+    desired: int = Field(default=0, ge=0, description="Replicas that the operator asks for.")
+    ready: int = Field(default=0, ge=0, description="Ready endpoints behind the Service.")
+
+
+class PodsStatus(StatusModel):
+    """Pods of both versions."""
+
+    stable: PodCounts = Field(default=PodCounts(), description="Pods of the stable version.")
+    candidate: PodCounts = Field(default=PodCounts(), description="Pods of the candidate.")
+
+
+class CriterionStatus(StatusModel):
+    """What one criterion last said."""
+
+    name: str = Field(max_length=63, description="Name of the criterion in spec.criteria.")
+    state: CriterionState = Field(description="Pass, Fail, NoData, Error or Pending.")
+    value: float | None = Field(
+        default=None, description="Last value, in base units (seconds, ratio, bytes)."
+    )
+    reference: float | None = Field(
+        default=None, description="What the value was compared with: the baseline's or stable's value."
+    )
+    limit: str = Field(default="", max_length=128, description="The limit as text, such as <= 200ms.")
+    samples: float | None = Field(default=None, ge=0, description="Samples behind the value, where known.")
+    since: Timestamp | None = Field(default=None, description="Since when it has been in this state.")
+    breached: bool = Field(
+        default=False, description="Failed for the whole of its `for`: onBreach has been or is being done."
+    )
+    message: str = _message("What was expected and what was seen.")
+
+
+class BaselineStatus(StatusModel):
+    """What stable measured before step 1, for one criterion."""
+
+    criterion: str = Field(max_length=63, description="Name of the criterion in spec.criteria.")
+    value: float = Field(description="Value in base units.")
+    samples: float | None = Field(default=None, ge=0, description="Samples behind the value, where known.")
+    recorded_at: Timestamp = Field(description="When it was recorded.")
+
+
+class ValidationStatus(StatusModel):
+    """One validation Job of one step of one run."""
+
+    name: str = Field(max_length=63, description="Name of the validation in spec.validations.")
+    run: str = Field(max_length=64, description="Id of the run.")
+    step: int = Field(ge=0, description="Index of the step before which it runs.")
+    job: str = Field(max_length=63, description="Name of the Job.")
+    state: ValidationState = Field(
+        description="Pending, Running, Succeeded, Failed, TimedOut or ImagePullFailed."
+    )
+    started_at: Timestamp | None = Field(default=None, description="When the Job was decided.")
+    finished_at: Timestamp | None = Field(default=None, description="When the Job ended.")
+    message: str = Field(
+        default="", max_length=LOG_TAIL_LENGTH, description="Why it failed; the tail of its logs."
+    )
+
+
+class ShadowStatus(StatusModel):
+    """The shadow phase."""
+
+    started_at: Timestamp = Field(description="When its pods were ready and copies of requests could arrive.")
+    deployment: str = Field(
+        max_length=NAME_LENGTH, description="Deployment of the copy that gets the requests."
+    )
+    service: str = Field(max_length=63, description="Service under which stable's servers reach it.")
+    approved_at: Timestamp | None = Field(default=None, description="When a person approved going on.")
+    paused_seconds: float = Field(default=0.0, ge=0, description="Time spent paused; does not count.")
+
+
+class ObservationStatus(StatusModel):
+    """The observation after 100 %."""
+
+    started_at: Timestamp = Field(description="When the candidate had taken over everything.")
+    paused_seconds: float = Field(default=0.0, ge=0, description="Time spent paused; does not count.")
+
+
+class PauseStatus(StatusModel):
+    """A pause: who or what asked, and where to go on."""
+
+    at: Timestamp = Field(description="When it was paused.")
+    phase: Phase = Field(description="The phase that goes on after resume.")
+    reason: str = Field(max_length=64, description="PausedBySpec, PausedByCommand or PausedByCriterion.")
+    message: str = _message("What was expected and what was seen.")
+    criterion: str | None = Field(default=None, max_length=63, description="The criterion that asked for it.")
+
+
+class RollbackStatus(StatusModel):
+    """The return to stable, under way or done."""
+
+    started_at: Timestamp = Field(description="When it was decided.")
+    reason: str = Field(max_length=64, description="Why, as one CamelCase word.")
+    message: str = _message("Why, as a sentence.")
+    criterion: str | None = Field(default=None, max_length=63, description="The criterion that was breached.")
+    result: RunResult = Field(
+        default=RunResult.ROLLED_BACK, description="What the run becomes once traffic is back."
+    )
+
+
+class RolledBackCandidate(StatusModel):
+    """A candidate that must not be tried again until spec.candidate changes or somebody says retry."""
+
+    fingerprint: str = Field(max_length=64, description="Digest of spec.candidate as it was.")
+    candidate: str = Field(max_length=NAME_LENGTH, description="Its Deployment.")
+    at: Timestamp = Field(description="When it was rolled back.")
+    generation: int | None = Field(default=None, ge=0, description="metadata.generation at that time.")
+
+
+class OwnedDeployment(StatusModel):
+    """A Deployment that the operator made from stable with another image or environment."""
+
+    name: str = Field(max_length=NAME_LENGTH, description="Name of the Deployment.")
+    fingerprint: str = Field(max_length=64, description="Digest of the spec.candidate it was made for.")
+    created_at: Timestamp = Field(description="When it was decided.")
+
+
+class HistoryEntry(StatusModel):
+    """A finished run."""
+
+    id: str = Field(max_length=64, description="Id of the run.")
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        max_length=NAME_LENGTH,
+        description="Stable Deployment before; absent for a first version.",
+    )
+    to: str = Field(max_length=NAME_LENGTH, description="Candidate Deployment.")
+    result: RunResult = Field(description="Succeeded, RolledBack, Aborted or Superseded.")
+    reason: str = Field(default="", max_length=64, description="Why, as one CamelCase word.")
+    message: str = _message("Why, as a sentence.")
+    started_at: Timestamp = Field(description="When the run started.")
+    finished_at: Timestamp = Field(description="When the run ended.")
+
+
+class ModelRolloutStatus(StatusModel):
+    """Everything the operator has observed and decided."""
+
+    phase: Phase | None = Field(
+        default=None, description="Where the rollout is; absent before the operator saw it."
+    )
+    reason: str = Field(default="", max_length=64, description="Why it is there, as one CamelCase word.")
+    message: str = _message("Why it is there and what it waits for, as a sentence.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The metadata.generation that this status speaks of."
+    )
+    stable: str | None = Field(
+        default=None, max_length=NAME_LENGTH, description="Deployment in charge; the truth once it is set."
+    )
+    previous_stable: str | None = Field(
+        default=None,
+        max_length=NAME_LENGTH,
+        description="Deployment before it, kept at zero for a fast way back.",
+    )
+    candidate: str | None = Field(
+        default=None,
+        max_length=NAME_LENGTH,
+        description="Deployment of the candidate, also one the operator made.",
+    )
+    run: RunStatus | None = Field(default=None, description="The run under way or the last one.")
+    step: StepStatus | None = Field(default=None, description="The step under way.")
+    weight: WeightStatus | None = Field(default=None, description="The candidate's share of the traffic.")
+    pods: PodsStatus | None = Field(default=None, description="Pods of both versions, desired and ready.")
+    criteria: tuple[CriterionStatus, ...] = Field(
+        default=(), max_length=50, description="What each criterion last said."
+    )
+    baseline: tuple[BaselineStatus, ...] = Field(
+        default=(), max_length=50, description="What stable measured before step 1."
+    )
+    shadow: ShadowStatus | None = Field(default=None, description="The shadow phase of this run.")
+    observation: ObservationStatus | None = Field(default=None, description="The observation of this run.")
+    pause: PauseStatus | None = Field(default=None, description="Present while paused.")
+    rollback: RollbackStatus | None = Field(default=None, description="The return to stable of this run.")
+    rolled_back_from: RolledBackCandidate | None = Field(
+        default=None, description="The candidate that is not tried again by itself."
+    )
+    validations: tuple[ValidationStatus, ...] = Field(
+        default=(), max_length=500, description="Validation Jobs of this run."
+    )
+    owned: tuple[OwnedDeployment, ...] = Field(
+        default=(), max_length=50, description="Deployments that the operator made."
+    )
+    handled_commands: tuple[str, ...] = Field(
+        default=(),
+        max_length=HANDLED_COMMANDS_LIMIT,
+        description="Ids of commands already done, oldest first.",
+    )
+    history: tuple[HistoryEntry, ...] = Field(
+        default=(), max_length=HISTORY_LIMIT, description="Finished runs, newest first."
+    )
+    replicas: int | None = Field(default=None, ge=0, description="Pods of both versions, for /scale.")
+    selector: str | None = Field(
+        default=None,
+        max_length=1024,
+        description="Label selector of the pods of both versions, for /scale and an HPA.",
+    )
+    conditions: tuple[Condition, ...] = Field(
+        default=(), max_length=16, description="Conditions in the usual form of Kubernetes."
+    )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Self:
+        """The status of an object as the API server gave it; None or empty is a fresh one."""
+        return cls.model_validate(dict(value or {}))
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form; what is None, and top-level lists and texts that are empty, are left out."""
+        return {name: value for name, value in super().to_json().items() if value not in ("", [])}
+
+    def with_history(self, entry: HistoryEntry) -> Self:
+        """The same status with a finished run first in its history, the oldest dropped beyond the limit."""
+        return self.model_copy(update={"history": (entry, *self.history)[:HISTORY_LIMIT]})
+
+    def with_handled_command(self, id_: str) -> Self:
+        """The same status with one more handled command."""
+        ids = (*self.handled_commands, id_)[-HANDLED_COMMANDS_LIMIT:]
+        return self.model_copy(update={"handled_commands": ids})
