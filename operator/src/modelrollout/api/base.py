@@ -1,6 +1,6 @@
 """What all models of the resource share: names, immutability, rules, and exact JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -17,27 +18,51 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+MESSAGE_LENGTH = 4096
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """One rule over the fields of a model, in both languages.
 
     `cel` is what the API server checks, `holds` what Python checks on the model, `message` what both say,
-    `field` the field (JSON name) that is to be changed. A rule without `cel` needs what a schema cannot
-    see; one without `holds` is only the API server's (Python has it from a type).
+    `field` the field (JSON name) that is to be changed, empty for the object itself. `schema` is an OpenAPI
+    constraint for the API server where CEL cannot see a field (one that is a number or a text). A rule with
+    neither needs what no schema can express: the operator's Ready condition and `lint` say it.
     """
 
     message: str
     field: str
     holds: Callable[[Any], bool]
     cel: str | None = None
+    schema: Mapping[str, Any] | None = None
+
+
+def _publish_rules(schema: dict[str, Any], model: type[Any]) -> None:
+    """Put the rules of a model into its JSON schema, as the API server reads them."""
+    cel = [
+        {"rule": rule.cel, "message": f"{rule.field}: {rule.message}" if rule.field else rule.message}
+        | ({"fieldPath": f".{rule.field}"} if rule.field else {})
+        for rule in model.rules
+        if rule.cel
+    ]
+    constraints = [dict(rule.schema) for rule in model.rules if rule.schema]
+    if cel:
+        schema["x-kubernetes-validations"] = cel
+    if constraints:
+        schema["allOf"] = constraints
 
 
 class SpecModel(BaseModel):
     """Base of everything in spec: frozen, camelCase in JSON, unknown fields refused, rules enforced."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        json_schema_extra=_publish_rules,
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -98,6 +123,16 @@ def format_timestamp(value: datetime) -> str:
     """RFC 3339 in UTC; microseconds only where there are any."""
     value = value.astimezone(UTC)
     return value.isoformat(timespec="microseconds" if value.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def _shorten(value: object) -> object:
+    if isinstance(value, str) and len(value) > MESSAGE_LENGTH:
+        return value[: MESSAGE_LENGTH - 1] + "…"
+    return value
+
+
+Message = Annotated[str, BeforeValidator(_shorten)]
+"""A sentence for people, cut rather than refused when it is too long."""
 
 
 def truncate_to_seconds(value: datetime) -> datetime:

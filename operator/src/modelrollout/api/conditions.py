@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from modelrollout.api.base import StatusModel, Timestamp, truncate_to_seconds
+from modelrollout.api.base import Message, StatusModel, Timestamp, truncate_to_seconds
 
 
 class Phase(StrEnum):
@@ -137,7 +137,7 @@ class Condition(StatusModel):
     type: str = Field(max_length=64, description="Type of the condition, such as Ready or Succeeded.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: str = Field(max_length=64, description="Why, as one CamelCase word for machines.")
-    message: str = Field(default="", max_length=4096, description="Why, as a sentence for people.")
+    message: Message = Field(default="", description="Why, as a sentence for people.")
     last_transition_time: Timestamp = Field(description="When the status last changed.")
     observed_generation: int | None = Field(
         default=None, ge=0, description="The metadata.generation that the condition speaks of."

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modelrollout.api.base import Rule, SpecModel
+from modelrollout.api.criterion_rules import CRITERION_RULES
 from modelrollout.api.durations import Duration, PositiveDuration, Quantity, UnsignedQuantity
 from modelrollout.api.presets import PRESETS, Preset, PresetInfo
 from modelrollout.api.workload import DNS_LABEL
@@ -49,22 +50,26 @@ class Compare(SpecModel):
     """A limit relative to what another version measures with the same query."""
 
     to: CompareTo = Field(
-        description="Baseline: what stable measured before the first step (spec.baseline). Stable: what stable measures "
+        description="Baseline: what stable measured before the first step (spec.baseline). Stable: what "
+        "stable measures "
         "at the same moment."
     )
     max_increase: UnsignedQuantity | None = Field(
         default=None,
-        description="How far the candidate may be above: 20% means a fifth more than the other value, 0.02 or 20ms that much more.",
+        description="How far the candidate may be above: 20% means a fifth more than the other value, 0.02 "
+        "or 20ms that much more.",
     )
     max_decrease: UnsignedQuantity | None = Field(
         default=None,
-        description="How far the candidate may be below: 10% means a tenth less than the other value, 0.05 or 20ms that much less.",
+        description="How far the candidate may be below: 10% means a tenth less than the other value, 0.05 "
+        "or 20ms that much less.",
     )
 
     rules = (
         Rule(
             field="maxIncrease",
             message="at least one of maxIncrease and maxDecrease must be given",
+            schema={"anyOf": [{"required": ["maxIncrease"]}, {"required": ["maxDecrease"]}]},
             holds=lambda compare: compare.max_increase is not None or compare.max_decrease is not None,
         ),
     )
@@ -77,30 +82,36 @@ class Criterion(SpecModel):
         pattern=DNS_LABEL,
         min_length=1,
         max_length=63,
-        description="Name of the criterion, unique in the rollout. Conditions, Events, metrics and the report use it.",
+        description="Name of the criterion, unique in the rollout. Conditions, Events, metrics and the "
+        "report use it.",
     )
     preset: Preset | None = Field(
         default=None,
-        description="A query that the operator knows, over the series of the metrics contract. Instead of query.",
+        description="A query that the operator knows, over the series of the metrics contract. Instead of "
+        "query.",
     )
     args: Mapping[str, ArgValue] = Field(
         default_factory=dict,
         max_length=8,
-        description="Arguments of the preset, as text: {route: regex} for fallbackRate, {dimension: '768'} for contract. "
+        description="Arguments of the preset, as text: {route: regex} for fallbackRate, {dimension: '768'} "
+        "for contract. "
         "Every preset takes model.",
     )
     query: str | None = Field(
         default=None,
         min_length=1,
         max_length=4096,
-        description="PromQL that yields one number. ${candidatePods} is a regular expression for the pods of the version "
-        "measured, ${stablePods} for those of stable, ${namespace} the namespace, ${window} the window. Instead of preset.",
+        description="PromQL that yields one number. ${candidatePods} is a regular expression for the pods "
+        "of the version "
+        "measured, ${stablePods} for those of stable, ${namespace} the namespace, ${window} the window. "
+        "Instead of preset.",
     )
     samples_query: str | None = Field(
         default=None,
         min_length=1,
         max_length=4096,
-        description="PromQL that yields the number of samples behind query, for minSamples and confidence. Presets have their own.",
+        description="PromQL that yields the number of samples behind query, for minSamples and confidence. "
+        "Presets have their own.",
     )
     window: PositiveDuration = Field(
         default=PositiveDuration("5m"),
@@ -116,7 +127,8 @@ class Criterion(SpecModel):
     )
     pause_below: Quantity | None = Field(
         default=None,
-        description="With min: a value between min and this does not fail but pauses the run until a person looks at it.",
+        description="With min: a value between min and this does not fail but pauses the run until a person "
+        "looks at it.",
     )
     compare: Compare | None = Field(
         default=None, description="A limit relative to the baseline or to stable. Instead of min and max."
@@ -124,29 +136,34 @@ class Criterion(SpecModel):
     for_: Duration = Field(
         default=Duration("0s"),
         alias="for",
-        description="How long the value must be outside its limit, without a break, before onBreach is done. 0s: at once.",
+        description="How long the value must be outside its limit, without a break, before onBreach is "
+        "done. 0s: at once.",
     )
     min_samples: int = Field(
         default=0,
         ge=0,
         le=1_000_000_000,
-        description="With fewer samples than this in the window there is no verdict (NoData). Needs a preset that counts samples, "
+        description="With fewer samples than this in the window there is no verdict (NoData). Needs a "
+        "preset that counts samples, "
         "or samplesQuery.",
     )
     confidence: float | None = Field(
         default=None,
         ge=0.5,
         le=0.999,
-        description="For ratios: judge by the Wilson bounds at this confidence instead of by the bare value. A breach needs the "
+        description="For ratios: judge by the Wilson bounds at this confidence instead of by the bare "
+        "value. A breach needs the "
         "nearer bound beyond the limit; going on needs the farther bound within it, or minSamples reached.",
     )
     on_breach: OnBreach = Field(
         default=OnBreach.ROLLBACK,
-        description="Rollback: all traffic back to stable. Pause: hold until a person decides. Warn: say so and go on.",
+        description="Rollback: all traffic back to stable. Pause: hold until a person decides. Warn: say so "
+        "and go on.",
     )
     no_data: NoDataPolicy = Field(
         default=NoDataPolicy.HOLD,
-        description="What no data (an empty answer, NaN, too few samples) means. Hold: neither go on nor go back. Ignore: as if it "
+        description="What no data (an empty answer, NaN, too few samples) means. Hold: neither go on nor go "
+        "back. Ignore: as if it "
         "passed. Breach: as if it failed.",
     )
     phases: tuple[CriterionPhase, ...] = Field(
@@ -160,6 +177,8 @@ class Criterion(SpecModel):
         default=False,
         description="Evaluated and reported, but it neither holds, pauses nor rolls back anything.",
     )
+
+    rules = CRITERION_RULES
 
     @property
     def info(self) -> PresetInfo | None:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
@@ -75,7 +75,7 @@ class Duration(str):
     seconds: float
     cel_rules: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    def __new__(cls, text: str) -> "Duration":
+    def __new__(cls, text: str) -> Self:
         """Parse `text`; ValueError if it is no duration."""
         seconds = parse_duration(text)
         self = super().__new__(cls, text)
@@ -116,7 +116,7 @@ class PositiveDuration(Duration):
     __slots__ = ()
     cel_rules = (("self.matches('[1-9]')", "must be longer than 0"),)
 
-    def __new__(cls, text: str) -> "PositiveDuration":
+    def __new__(cls, text: str) -> Self:
         """Parse `text`; ValueError if it is no duration or nothing at all."""
         self = super().__new__(cls, text)
         if self.seconds <= 0:
@@ -184,7 +184,7 @@ class Quantity:
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        # A structural schema has no "number or string"; the pattern binds strings and the rest is kept out by hand.
+        # A structural schema has no "number or string": strings are bound by the pattern, the rest kept out.
         return {
             "x-kubernetes-preserve-unknown-fields": True,
             "pattern": cls.pattern,
@@ -280,7 +280,8 @@ class IntOrPercent:
 def _plain(
     cls: type[Any], *accepted: type, write: Callable[[Any], object] | None = None
 ) -> core_schema.CoreSchema:
-    """Core schema of a scalar class: built from any of the accepted JSON types, written back as it was read."""
+    """Core schema of a scalar class: built from any of the accepted JSON types, written back as it was "
+    "read."""
 
     def validate(value: object) -> object:
         if isinstance(value, cls):

@@ -80,7 +80,8 @@ MISSING: Final = (
 
 
 def unsupported(spec: ModelRolloutSpec, missing: tuple[MissingFeature, ...] = MISSING) -> list[str]:
-    """A sentence for every feature that `spec` uses and this version lacks; empty if it can be carried out."""
+    """A sentence for every feature that `spec` uses and this version lacks; empty if it can be carried "
+    "out."""
     return [
         f"{feature.field} is not supported by this version of the operator: {feature.instead}"
         for feature in missing

@@ -64,7 +64,7 @@ COMMON_ARGS: Final = frozenset({"model"})
 CONTRACT_ARGS: Final = frozenset({"artifactSha256", "configSha256", "dimension", "encoder"})
 
 
-def _info(  # noqa: PLR0913 - one row of a table
+def _info(
     summary: str,
     unit: Unit,
     *args: str,
@@ -100,7 +100,8 @@ PRESETS: Final = MappingProxyType(
             Unit.RATIO, required=("route",), suggested="min: 90%",
         ),
         Preset.FALLBACK_RATE: _info(
-            "Share of predictions that fell back: to the route `route` if given, else for the reason `reason` if "
+            "Share of predictions that fell back: to the route `route` if given, else for the reason "
+            "`reason` if "
             "given, else for any reason.",
             Unit.RATIO, "route", "reason", suggested="max: 2%",
         ),
@@ -109,7 +110,8 @@ PRESETS: Final = MappingProxyType(
             Unit.NONE, suggested="max: 0.2",
         ),
         Preset.DIMENSION_MISMATCH: _info(
-            "Embeddings in the window whose dimension is not what the model expects (on the route `route` if given).",
+            "Embeddings in the window whose dimension is not what the model expects (on the route `route` "
+            "if given).",
             Unit.COUNT, "route", samples=False, suggested="max: 0",
         ),
         Preset.LOW_CONFIDENCE_RATE: _info(

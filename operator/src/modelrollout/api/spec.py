@@ -1,26 +1,22 @@
 """The spec of a ModelRollout: what is asked for."""
 
 from enum import StrEnum
-from typing import Annotated
 
 from pydantic import Field
 
 from modelrollout.api.base import NamedList, Rule, SpecModel
 from modelrollout.api.criteria import Criterion
 from modelrollout.api.durations import Duration, IntOrPercent, PositiveDuration
+from modelrollout.api.schedule import Notification, Schedule
+from modelrollout.api.spec_rules import SPEC_RULES
 from modelrollout.api.workload import (
-    DNS_LABEL,
     Candidate,
     Capacity,
     DnsLabel,
-    KeyRef,
     Stable,
     Traffic,
     Validation,
 )
-
-TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
-TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY, max_length=5)]
 
 
 class Approval(StrEnum):
@@ -38,40 +34,14 @@ class KeepStable(StrEnum):
     NONE = "None"
 
 
-class Weekday(StrEnum):
-    """Days."""
-
-    MON = "Mon"
-    TUE = "Tue"
-    WED = "Wed"
-    THU = "Thu"
-    FRI = "Fri"
-    SAT = "Sat"
-    SUN = "Sun"
-
-
-class Transition(StrEnum):
-    """Transitions that can be notified."""
-
-    STARTED = "Started"
-    STEP = "Step"
-    PAUSED = "Paused"
-    RESUMED = "Resumed"
-    APPROVAL_NEEDED = "ApprovalNeeded"
-    WARNING = "Warning"
-    ROLLING_BACK = "RollingBack"
-    ROLLED_BACK = "RolledBack"
-    SUCCEEDED = "Succeeded"
-    INVALID = "Invalid"
-
-
 class Step(SpecModel):
     """One step of the traffic."""
 
     weight: int = Field(ge=1, le=100, description="Per cent of the traffic for the candidate, rising to 100.")
     duration: Duration | None = Field(
         default=None,
-        description="How long the step lasts at least, such as 30m or 24h. Needed by every step but the last; 0s goes on as soon "
+        description="How long the step lasts at least, such as 30m or 24h. Needed by every step but the "
+        "last; 0s goes on as soon "
         "as everything passes.",
     )
     approval: Approval = Field(
@@ -118,7 +88,8 @@ class Baseline(SpecModel):
         default=0,
         ge=0,
         le=1_000_000_000,
-        description="A criterion that compares with the baseline does not start with fewer samples than this.",
+        description="A criterion that compares with the baseline does not start with fewer samples than "
+        "this.",
     )
 
 
@@ -141,7 +112,8 @@ class Observation(SpecModel):
     duration: PositiveDuration = Field(description="How long the new version is watched, such as 7d.")
     keep_stable: KeepStable = Field(
         default=KeepStable.FULL,
-        description="What of stable keeps running for the way back. Full: all of its pods. Scaled: a part. None: nothing, the way "
+        description="What of stable keeps running for the way back. Full: all of its pods. Scaled: a part. "
+        "None: nothing, the way "
         "back then starts pods.",
     )
     scaled: IntOrPercent = Field(
@@ -175,12 +147,14 @@ class Rollback(SpecModel):
 
     min_capacity: IntOrPercent = Field(
         default=IntOrPercent("50%"),
-        description="Ready pods that must always remain, as a number or a percentage of spec.replicas (rounded up). While the candidate "
+        description="Ready pods that must always remain, as a number or a percentage of spec.replicas "
+        "(rounded up). While the candidate "
         "cannot be removed at once without going lower, its pods go one by one as stable's become ready.",
     )
     immediate: bool = Field(
         default=False,
-        description="Remove the candidate at once, whatever minCapacity says: wrong answers are worse than none.",
+        description="Remove the candidate at once, whatever minCapacity says: wrong answers are worse than "
+        "none.",
     )
 
 
@@ -189,64 +163,8 @@ class PrometheusRef(SpecModel):
 
     name: DnsLabel = Field(
         default="default",
-        description="A name from the operator's settings, where the addresses and credentials are; a resource cannot name an address.",
-    )
-
-
-class ScheduleWindow(SpecModel):
-    """Hours of some days."""
-
-    days: tuple[Weekday, ...] = Field(
-        default=(Weekday.MON, Weekday.TUE, Weekday.WED, Weekday.THU, Weekday.FRI),
-        min_length=1,
-        max_length=7,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-        description="Days on which the window opens.",
-    )
-    from_: TimeOfDay = Field(alias="from", description="When it opens, as 09:00.")
-    to: TimeOfDay = Field(description="When it closes, as 17:30. Earlier than from: on the next day.")
-
-    rules = (
-        Rule(
-            field="to",
-            message="to must differ from from: the window would be empty",
-            cel="self.from != self.to",
-            holds=lambda window: window.from_ != window.to,
-        ),
-    )
-
-
-class Schedule(SpecModel):
-    """When steps may advance. Going back never waits."""
-
-    time_zone: str = Field(
-        default="UTC",
-        pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
-        max_length=64,
-        description="IANA time zone of the windows, such as Europe/Paris.",
-    )
-    windows: tuple[ScheduleWindow, ...] = Field(
-        min_length=1, max_length=20, description="Steps advance only within one of these."
-    )
-
-
-class Notification(SpecModel):
-    """A webhook that hears of transitions as CloudEvents."""
-
-    name: str = Field(pattern=DNS_LABEL, min_length=1, max_length=63, description="Name of the notification.")
-    url: str = Field(
-        pattern=r"^https?://[^\s/]+(/\S*)?$",
-        max_length=1024,
-        description="Address that gets a POST per transition. The operator's settings say which hosts are allowed.",
-    )
-    events: tuple[Transition, ...] = Field(
-        default=(),
-        max_length=len(Transition),
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-        description="Transitions that are notified; by default all.",
-    )
-    authorization: KeyRef | None = Field(
-        default=None, description="Key of a Secret whose content is sent as the Authorization header."
+        description="A name from the operator's settings, where the addresses and credentials are; a "
+        "resource cannot name an address.",
     )
 
 
@@ -257,17 +175,20 @@ class ModelRolloutSpec(SpecModel):
         default=1,
         ge=1,
         le=10_000,
-        description="Serving pods in all, of both versions. An HPA or KEDA may target the ModelRollout and set it.",
+        description="Serving pods in all, of both versions. An HPA or KEDA may target the ModelRollout and "
+        "set it.",
     )
     service: DnsLabel = Field(
         description="Service that clients call; it must select the pods of every version."
     )
     stable: Stable | None = Field(
         default=None,
-        description="The version in charge when the object is first applied. Without one the first candidate goes straight to 100 %.",
+        description="The version in charge when the object is first applied. Without one the first "
+        "candidate goes straight to 100 %.",
     )
     candidate: Candidate = Field(
-        description="What to roll out. A change starts a new run; setting it back to the stable version aborts one."
+        description="What to roll out. A change starts a new run; setting it back to the stable version "
+        "aborts one."
     )
     capacity: Capacity = Field(
         default=Capacity(), description="How many pods more or fewer there may be while traffic moves."
@@ -288,7 +209,8 @@ class ModelRolloutSpec(SpecModel):
         default=DEFAULT_STEPS,
         min_length=1,
         max_length=50,
-        description="The candidate's share of the traffic, step by step, to 100. By default 10, 20, 50, 75 for 10 minutes each, then 100.",
+        description="The candidate's share of the traffic, step by step, to 100. By default 10, 20, 50, 75 "
+        "for 10 minutes each, then 100.",
     )
     observation: Observation | None = Field(
         default=None, description="After 100 %, keep watching and keep stable ready to take over."
@@ -296,13 +218,15 @@ class ModelRolloutSpec(SpecModel):
     criteria: NamedList[Criterion] = Field(
         default=(),
         max_length=50,
-        description="What the candidate must satisfy. Without any, steps advance by time and readiness alone.",
+        description="What the candidate must satisfy. Without any, steps advance by time and readiness "
+        "alone.",
     )
     evaluation: Evaluation = Field(default=Evaluation(), description="When criteria are evaluated.")
     rollback: Rollback = Field(default=Rollback(), description="How traffic returns to stable.")
     progress_deadline: PositiveDuration = Field(
         default=PositiveDuration("10m"),
-        description="A candidate whose pods make no progress towards readiness for this long is rolled back. Pauses do not count.",
+        description="A candidate whose pods make no progress towards readiness for this long is rolled "
+        "back. Pauses do not count.",
     )
     paused: bool = Field(
         default=False, description="Hold where it is until this is false again. Breaches still roll back."
@@ -314,3 +238,5 @@ class ModelRolloutSpec(SpecModel):
     notifications: NamedList[Notification] = Field(
         default=(), max_length=10, description="Webhooks that hear of transitions."
     )
+
+    rules = SPEC_RULES

@@ -9,12 +9,10 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from modelrollout.api.base import StatusModel, Timestamp
+from modelrollout.api.base import Message, StatusModel, Timestamp
 from modelrollout.api.conditions import Condition, Phase
 from modelrollout.api.constants import HANDLED_COMMANDS_LIMIT, HISTORY_LIMIT
 
-MESSAGE_LENGTH = 4096
-LOG_TAIL_LENGTH = 4096
 NAME_LENGTH = 253
 
 
@@ -52,7 +50,7 @@ class RunResult(StrEnum):
 
 
 def _message(text: str) -> Any:
-    return Field(default="", max_length=MESSAGE_LENGTH, description=text)
+    return Field(default="", description=text)
 
 
 class RunStatus(StatusModel):
@@ -74,7 +72,8 @@ class RunStatus(StatusModel):
     )
     skip_analysis: bool = Field(
         default=False,
-        description="No steps and no criteria: the first version of all, a return to the previous version, or promoted in full.",
+        description="No steps and no criteria: the first version of all, a return to the previous version, "
+        "or promoted in full.",
     )
     finished_at: Timestamp | None = Field(
         default=None, description="When the run ended; absent while under way."
@@ -112,12 +111,10 @@ class WeightStatus(StatusModel):
 
     desired: int = Field(default=0, ge=0, le=100, description="What the step asks for.")
     achievable: float = Field(
-        default=0.0, ge=0, le=100, description="The nearest that whole pods allow with spec.replicas."
+        default=0.0, description="The nearest that whole pods allow with spec.replicas."
     )
     observed: float | None = Field(
         default=None,
-        ge=0,
-        le=100,
         description="The share of ready endpoints that are the candidate's, as read back.",
     )
 
@@ -153,7 +150,7 @@ class CriterionStatus(StatusModel):
     breached: bool = Field(
         default=False, description="Failed for the whole of its `for`: onBreach has been or is being done."
     )
-    message: str = _message("What was expected and what was seen.")
+    message: Message = _message("What was expected and what was seen.")
 
 
 class BaselineStatus(StatusModel):
@@ -177,9 +174,7 @@ class ValidationStatus(StatusModel):
     )
     started_at: Timestamp | None = Field(default=None, description="When the Job was decided.")
     finished_at: Timestamp | None = Field(default=None, description="When the Job ended.")
-    message: str = Field(
-        default="", max_length=LOG_TAIL_LENGTH, description="Why it failed; the tail of its logs."
-    )
+    message: Message = _message("Why it failed; the tail of its logs.")
 
 
 class ShadowStatus(StatusModel):
@@ -207,7 +202,7 @@ class PauseStatus(StatusModel):
     at: Timestamp = Field(description="When it was paused.")
     phase: Phase = Field(description="The phase that goes on after resume.")
     reason: str = Field(max_length=64, description="PausedBySpec, PausedByCommand or PausedByCriterion.")
-    message: str = _message("What was expected and what was seen.")
+    message: Message = _message("What was expected and what was seen.")
     criterion: str | None = Field(default=None, max_length=63, description="The criterion that asked for it.")
 
 
@@ -216,7 +211,7 @@ class RollbackStatus(StatusModel):
 
     started_at: Timestamp = Field(description="When it was decided.")
     reason: str = Field(max_length=64, description="Why, as one CamelCase word.")
-    message: str = _message("Why, as a sentence.")
+    message: Message = _message("Why, as a sentence.")
     criterion: str | None = Field(default=None, max_length=63, description="The criterion that was breached.")
     result: RunResult = Field(
         default=RunResult.ROLLED_BACK, description="What the run becomes once traffic is back."
@@ -253,7 +248,7 @@ class HistoryEntry(StatusModel):
     to: str = Field(max_length=NAME_LENGTH, description="Candidate Deployment.")
     result: RunResult = Field(description="Succeeded, RolledBack, Aborted or Superseded.")
     reason: str = Field(default="", max_length=64, description="Why, as one CamelCase word.")
-    message: str = _message("Why, as a sentence.")
+    message: Message = _message("Why, as a sentence.")
     started_at: Timestamp = Field(description="When the run started.")
     finished_at: Timestamp = Field(description="When the run ended.")
 
@@ -265,7 +260,7 @@ class ModelRolloutStatus(StatusModel):
         default=None, description="Where the rollout is; absent before the operator saw it."
     )
     reason: str = Field(default="", max_length=64, description="Why it is there, as one CamelCase word.")
-    message: str = _message("Why it is there and what it waits for, as a sentence.")
+    message: Message = _message("Why it is there and what it waits for, as a sentence.")
     observed_generation: int | None = Field(
         default=None, ge=0, description="The metadata.generation that this status speaks of."
     )

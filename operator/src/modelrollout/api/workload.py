@@ -48,7 +48,8 @@ class EnvSource(SpecModel):
         Rule(
             field="",
             message="exactly one of secretKeyRef, configMapKeyRef and fieldRef must be given",
-            cel="[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].filter(given, given).size() == 1",
+            cel="[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].filter(given, "
+            "given).size() == 1",
             holds=lambda source: (
                 [source.secret_key_ref, source.config_map_key_ref, source.field_ref].count(None) == 2
             ),
@@ -89,17 +90,20 @@ class Candidate(SpecModel):
 
     deployment: DeploymentName | None = Field(
         default=None,
-        description="Deployment of the candidate, made by you, usually with 0 replicas: the operator only ever changes "
+        description="Deployment of the candidate, made by you, usually with 0 replicas: the operator only "
+        "ever changes "
         "its replica count. Instead of image, env, args and command.",
     )
     image: ImageName | None = Field(
         default=None,
-        description="Image of the candidate: the operator makes a labelled copy of stable's Deployment with this image.",
+        description="Image of the candidate: the operator makes a labelled copy of stable's Deployment with "
+        "this image.",
     )
     env: NamedList[EnvVar] = Field(
         default=(),
         max_length=100,
-        description="Environment variables that are set or replaced in the copy of stable, such as the path of a model.",
+        description="Environment variables that are set or replaced in the copy of stable, such as the path "
+        "of a model.",
     )
     args: tuple[LongText, ...] = Field(
         default=(),
@@ -119,9 +123,12 @@ class Candidate(SpecModel):
     rules = (
         Rule(
             field="",
-            message="exactly one form must be given: deployment, or at least one of image, env, args and command",
-            cel="(has(self.deployment) ? 1 : 0) + ((has(self.image) || (has(self.env) && size(self.env) > 0) || "
-            "(has(self.args) && size(self.args) > 0) || (has(self.command) && size(self.command) > 0)) ? 1 : 0) == 1",
+            message="exactly one form must be given: deployment, or at least one of image, env, args and "
+            "command",
+            cel="(has(self.deployment) ? 1 : 0) + ((has(self.image) || (has(self.env) && size(self.env) > "
+            "0) || "
+            "(has(self.args) && size(self.args) > 0) || (has(self.command) && size(self.command) > 0)) ? 1 "
+            ": 0) == 1",
             holds=lambda candidate: (candidate.deployment is not None) != candidate.is_copy,
         ),
         Rule(
@@ -148,12 +155,14 @@ class Capacity(SpecModel):
 
     max_surge: IntOrPercent = Field(
         default=IntOrPercent("25%"),
-        description="Pods above spec.replicas while traffic moves, as a number or a percentage (rounded up). 0 where spare "
+        description="Pods above spec.replicas while traffic moves, as a number or a percentage (rounded "
+        "up). 0 where spare "
         "GPUs do not exist; then maxUnavailable must be above 0.",
     )
     max_unavailable: IntOrPercent = Field(
         default=IntOrPercent(0),
-        description="Pods under spec.replicas while traffic moves, as a number or a percentage (rounded down).",
+        description="Pods under spec.replicas while traffic moves, as a number or a percentage (rounded "
+        "down).",
     )
 
     rules = (
@@ -182,7 +191,8 @@ class HAProxyOptions(SpecModel):
         pattern=r"^[A-Za-z0-9-]+$",
         min_length=1,
         max_length=64,
-        description="Request header with the user's id. Its SHA-1 decides who is on the candidate: the same at every step, "
+        description="Request header with the user's id. Its SHA-1 decides who is on the candidate: the same "
+        "at every step, "
         "on every router and after every restart. Requests without it are split at random.",
     )
     replicas: int = Field(default=2, ge=1, le=20, description="Router pods.")
@@ -202,7 +212,8 @@ class Traffic(SpecModel):
 
     provider: Provider = Field(
         default=Provider.REPLICAS,
-        description="Replicas: by the number of pods of each version behind the Service. HAProxy: exact and sticky per user. "
+        description="Replicas: by the number of pods of each version behind the Service. HAProxy: exact and "
+        "sticky per user. "
         "GatewayAPI: by the weights of an HTTPRoute.",
     )
     haproxy: HAProxyOptions | None = Field(default=None, description="Options of the HAProxy provider.")
@@ -244,7 +255,8 @@ class Validation(SpecModel):
     args: tuple[LongText, ...] = Field(
         default=(),
         max_length=50,
-        description="Arguments. $(CANDIDATE_URL) is the address of a Service that reaches only candidate pods.",
+        description="Arguments. $(CANDIDATE_URL) is the address of a Service that reaches only candidate "
+        "pods.",
     )
     env: NamedList[EnvVar] = Field(
         default=(),

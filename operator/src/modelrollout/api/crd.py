@@ -1,0 +1,194 @@
+"""The CustomResourceDefinition, generated from the models: `python -m modelrollout.api.crd > crds/modelrollout.yaml`.
+
+Only this module and `reference` know what a structural schema looks like; the operator does not import them.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+
+from modelrollout.api.constants import (
+    CATEGORIES,
+    GROUP,
+    KIND,
+    LIST_KIND,
+    PLURAL,
+    SHORT_NAME,
+    SINGULAR,
+    VERSION,
+)
+from modelrollout.api.manifest import NAME_RULE
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.status import ModelRolloutStatus
+
+HEADER: Final = (
+    "# Generated from the models in operator/src/modelrollout/api by `make generate`; do not edit.\n"
+)
+DESCRIPTION: Final = (
+    "ModelRollout replaces one version of a served model by the next: it moves traffic in steps, asks "
+    "Prometheus "
+    "whether the candidate still behaves, and takes the traffic back by itself when it does not."
+)
+SPEC_DESCRIPTION: Final = (
+    "What is asked for: the versions, the steps, the criteria, and what happens when they fail."
+)
+STATUS_DESCRIPTION: Final = "What the operator has observed and decided. Only the operator writes it."
+
+_COLUMNS: Final = (
+    ("Phase", "string", ".status.phase", "Where the rollout is.", 0),
+    ("Step", "string", ".status.step.progress", "Which step of how many.", 0),
+    ("Weight", "integer", ".status.weight.desired", "Per cent of the traffic that the candidate shall get.", 0),
+    ("Observed", "number", ".status.weight.observed", "Per cent of the ready endpoints that are the candidate's.", 0),
+    ("Candidate", "string", ".status.candidate", "Deployment of the candidate.", 0),
+    ("Reason", "string", ".status.reason", "Why it is in its phase.", 0),
+    ("Stable", "string", ".status.stable", "Deployment in charge.", 1),
+    ("Message", "string", ".status.message", "What it waits for.", 1),
+    ("Age", "date", ".metadata.creationTimestamp", "", 0),
+)  # fmt: skip
+
+_DROPPED: Final = frozenset({"title", "additionalProperties", "$defs"})
+_BOUNDS: Final = frozenset(
+    {"maxLength", "minLength", "maxItems", "minItems", "minimum", "maximum", "pattern", "maxProperties"}
+)
+
+
+class _SchemaWriter:
+    """Turns the JSON schema of pydantic into a structural schema."""
+
+    def __init__(self, definitions: Mapping[str, Any], *, keep_bounds: bool) -> None:
+        self._definitions = definitions
+        self._keep_bounds = keep_bounds
+
+    def write(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The structural form of one schema, references inlined."""
+        schema = self._without_null(self._resolved(schema))
+        result: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key in _BOUNDS and not self._keep_bounds:
+                continue
+            if key == "properties":
+                result[key] = {name: self.write(child) for name, child in value.items()}
+            elif key == "items":
+                result[key] = self.write(value)
+            elif key == "additionalProperties" and isinstance(value, Mapping):
+                result[key] = self.write(value)
+            elif (key == "default" and value in (None, [], {}, "")) or key in _DROPPED:
+                continue
+            else:
+                result[key] = value
+        order = ["description", "type", "default"]
+        return {key: result[key] for key in sorted(result, key=lambda key: _rank(order, key))}
+
+    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "$ref" not in schema:
+            return schema
+        definition = self._definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        siblings = {key: value for key, value in schema.items() if key != "$ref"}
+        return {**self._resolved(definition), **siblings}
+
+    def _without_null(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        options = schema.get("anyOf")
+        if not options or {"type": "null"} not in options:
+            return schema
+        (only,) = [option for option in options if option != {"type": "null"}]
+        siblings = {key: value for key, value in schema.items() if key != "anyOf"}
+        return {**self._resolved(only), **siblings}
+
+
+def _rank(order: list[str], key: str) -> tuple[int, str]:
+    return (order.index(key), "") if key in order else (len(order), "")
+
+
+def _schema(model: type[ModelRolloutSpec | ModelRolloutStatus], *, keep_bounds: bool) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True, mode="validation")
+    return _SchemaWriter(schema.get("$defs", {}), keep_bounds=keep_bounds).write(schema)
+
+
+def _condition_keys(status: dict[str, Any]) -> None:
+    """Conditions merge by type, as everywhere in Kubernetes."""
+    conditions = status["properties"]["conditions"]
+    conditions["x-kubernetes-list-type"] = "map"
+    conditions["x-kubernetes-list-map-keys"] = ["type"]
+
+
+def open_api_schema() -> dict[str, Any]:
+    """The whole object as a structural schema.
+
+    The status has no bounds on lengths and numbers: a write of what happened must never be refused.
+    """
+    spec = _schema(ModelRolloutSpec, keep_bounds=True)
+    status = _schema(ModelRolloutStatus, keep_bounds=False)
+    _condition_keys(status)
+    return {
+        "description": DESCRIPTION,
+        "type": "object",
+        "required": ["spec"],
+        "x-kubernetes-validations": [{"rule": NAME_RULE.cel, "message": NAME_RULE.message}],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"Always {GROUP}/{VERSION}."},
+            "kind": {"type": "string", "description": f"Always {KIND}."},
+            "metadata": {"type": "object"},
+            "spec": {**spec, "description": SPEC_DESCRIPTION},
+            "status": {**status, "description": STATUS_DESCRIPTION},
+        },
+    }
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The CustomResourceDefinition as the API server reads it."""
+    columns = [
+        {"name": name, "type": kind, "jsonPath": path}
+        | ({"description": text} if text else {})
+        | ({"priority": priority} if priority else {})
+        for name, kind, path, text, priority in _COLUMNS
+    ]
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": open_api_schema()},
+    }
+    names = {
+        "plural": PLURAL,
+        "singular": SINGULAR,
+        "kind": KIND,
+        "listKind": LIST_KIND,
+        "shortNames": [SHORT_NAME],
+        "categories": list(CATEGORIES),
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that occurs twice twice, not as an alias."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def render() -> str:
+    """The text of crds/modelrollout.yaml."""
+    body = yaml.dump(
+        custom_resource_definition(), Dumper=_PlainDumper, sort_keys=False, width=100, allow_unicode=True
+    )
+    return HEADER + body
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

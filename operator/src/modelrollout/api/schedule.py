@@ -1,0 +1,97 @@
+"""When steps may advance, and who hears of transitions."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from modelrollout.api.base import Rule, SpecModel
+from modelrollout.api.workload import DNS_LABEL, KeyRef
+
+TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY, max_length=5)]
+
+
+class Weekday(StrEnum):
+    """Days."""
+
+    MON = "Mon"
+    TUE = "Tue"
+    WED = "Wed"
+    THU = "Thu"
+    FRI = "Fri"
+    SAT = "Sat"
+    SUN = "Sun"
+
+
+class Transition(StrEnum):
+    """Transitions that can be notified."""
+
+    STARTED = "Started"
+    STEP = "Step"
+    PAUSED = "Paused"
+    RESUMED = "Resumed"
+    APPROVAL_NEEDED = "ApprovalNeeded"
+    WARNING = "Warning"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    SUCCEEDED = "Succeeded"
+    INVALID = "Invalid"
+
+
+class ScheduleWindow(SpecModel):
+    """Hours of some days."""
+
+    days: tuple[Weekday, ...] = Field(
+        default=(Weekday.MON, Weekday.TUE, Weekday.WED, Weekday.THU, Weekday.FRI),
+        min_length=1,
+        max_length=7,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+        description="Days on which the window opens.",
+    )
+    from_: TimeOfDay = Field(alias="from", description="When it opens, as 09:00.")
+    to: TimeOfDay = Field(description="When it closes, as 17:30. Earlier than from: on the next day.")
+
+    rules = (
+        Rule(
+            field="to",
+            message="to must differ from from: the window would be empty",
+            cel="self.from != self.to",
+            holds=lambda window: window.from_ != window.to,
+        ),
+    )
+
+
+class Schedule(SpecModel):
+    """When steps may advance. Going back never waits."""
+
+    time_zone: str = Field(
+        default="UTC",
+        pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
+        max_length=64,
+        description="IANA time zone of the windows, such as Europe/Paris.",
+    )
+    windows: tuple[ScheduleWindow, ...] = Field(
+        min_length=1, max_length=20, description="Steps advance only within one of these."
+    )
+
+
+class Notification(SpecModel):
+    """A webhook that hears of transitions as CloudEvents."""
+
+    name: str = Field(pattern=DNS_LABEL, min_length=1, max_length=63, description="Name of the notification.")
+    url: str = Field(
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        max_length=1024,
+        description="Address that gets a POST per transition. The operator's settings say which hosts are "
+        "allowed.",
+    )
+    events: tuple[Transition, ...] = Field(
+        default=(),
+        max_length=len(Transition),
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+        description="Transitions that are notified; by default all.",
+    )
+    authorization: KeyRef | None = Field(
+        default=None, description="Key of a Secret whose content is sent as the Authorization header."
+    )
