@@ -1,0 +1,93 @@
+"""The frame: pinned requirements, links that lead somewhere, commands that exist, steps that tell."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = [
+    "hack/requirements/dev.txt",
+    "operator/requirements.txt",
+    "inference-image/requirements.txt",
+    "inference-image/requirements-train.txt",
+]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Package name -> version of one lock file; fails on a line that is neither a pin nor a hash."""
+    found: dict[str, str] = {}
+    for entry in (ROOT / lock).read_text().replace("\\\n", " ").splitlines():
+        if not entry.strip() or entry.startswith("#"):
+            continue
+        match = re.match(r"^([A-Za-z0-9._-]+)==(\S+)\s", entry)
+        assert match, f"{lock}: expected name==version with hashes, got: {entry[:80]}"
+        assert "--hash=sha256:" in entry, f"{lock}: {match[1]} has no hash"
+        found[match[1].lower()] = match[2]
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_requirements_are_pinned_by_hash_and_name_no_address(lock: str) -> None:
+    assert pins(lock)
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert not re.search(r"^--(index|extra|find|trusted)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("lock", LOCKS[1:])
+def test_images_ship_the_versions_that_are_tested(lock: str) -> None:
+    tested = pins(LOCKS[0])
+    assert {name: version for name, version in pins(lock).items() if tested.get(name) != version} == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_named_in_a_page_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = {name for line in re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE) for name in line.split()}
+    helped = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    listed = set(re.findall(r"^  \x1b\[1m([a-z-]+)", helped, re.MULTILINE))
+    assert phony == listed
+
+
+def step(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "hack/step"), "Doing it", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_a_step_that_succeeds_is_one_line_with_its_time() -> None:
+    done = step("sh", "-c", "echo noise")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"✓ Doing it \(\d+ s\)\n", done.stdout)
+
+
+def test_a_step_that_fails_shows_the_end_of_its_output_and_keeps_its_exit_code() -> None:
+    done = step("sh", "-c", "echo the reason; exit 7")
+    assert done.returncode == 7
+    assert "Doing it failed" in done.stderr
+    assert "the reason" in done.stderr
