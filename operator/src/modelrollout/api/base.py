@@ -41,8 +41,7 @@ class Rule:
 def _publish_rules(schema: dict[str, Any], model: type[Any]) -> None:
     """Put the rules of a model into its JSON schema, as the API server reads them."""
     cel = [
-        {"rule": rule.cel, "message": f"{rule.field}: {rule.message}" if rule.field else rule.message}
-        | ({"fieldPath": f".{rule.field}"} if rule.field else {})
+        {"rule": rule.cel, "message": rule.message} | ({"fieldPath": f".{rule.field}"} if rule.field else {})
         for rule in model.rules
         if rule.cel
     ]

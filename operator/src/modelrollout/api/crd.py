@@ -1,8 +1,11 @@
-"""The CustomResourceDefinition, generated from the models: `python -m modelrollout.api.crd > crds/modelrollout.yaml`.
+"""The CustomResourceDefinition, generated from the models.
+
+    python -m modelrollout.api.crd > crds/modelrollout.yaml
 
 Only this module and `reference` know what a structural schema looks like; the operator does not import them.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -39,8 +42,8 @@ STATUS_DESCRIPTION: Final = "What the operator has observed and decided. Only th
 _COLUMNS: Final = (
     ("Phase", "string", ".status.phase", "Where the rollout is.", 0),
     ("Step", "string", ".status.step.progress", "Which step of how many.", 0),
-    ("Weight", "integer", ".status.weight.desired", "Per cent of the traffic that the candidate shall get.", 0),
-    ("Observed", "number", ".status.weight.observed", "Per cent of the ready endpoints that are the candidate's.", 0),
+    ("Weight", "integer", ".status.weight.desired", "Per cent of the traffic for the candidate.", 0),
+    ("Observed", "number", ".status.weight.observed", "Per cent of the endpoints that are its.", 0),
     ("Candidate", "string", ".status.candidate", "Deployment of the candidate.", 0),
     ("Reason", "string", ".status.reason", "Why it is in its phase.", 0),
     ("Stable", "string", ".status.stable", "Deployment in charge.", 1),
@@ -49,6 +52,7 @@ _COLUMNS: Final = (
 )  # fmt: skip
 
 _DROPPED: Final = frozenset({"title", "additionalProperties", "$defs"})
+_EMPTY: Final[tuple[object, ...]] = (None, [], {}, "")
 _BOUNDS: Final = frozenset(
     {"maxLength", "minLength", "maxItems", "minItems", "minimum", "maximum", "pattern", "maxProperties"}
 )
@@ -70,11 +74,11 @@ class _SchemaWriter:
                 continue
             if key == "properties":
                 result[key] = {name: self.write(child) for name, child in value.items()}
-            elif key == "items":
+            elif key == "items" or (key == "additionalProperties" and isinstance(value, Mapping)):
                 result[key] = self.write(value)
-            elif key == "additionalProperties" and isinstance(value, Mapping):
-                result[key] = self.write(value)
-            elif (key == "default" and value in (None, [], {}, "")) or key in _DROPPED:
+            elif key == "default":
+                result |= {key: _without_empty(value)} if value not in _EMPTY else {}
+            elif key in _DROPPED:
                 continue
             else:
                 result[key] = value
@@ -95,6 +99,13 @@ class _SchemaWriter:
         (only,) = [option for option in options if option != {"type": "null"}]
         siblings = {key: value for key, value in schema.items() if key != "anyOf"}
         return {**self._resolved(only), **siblings}
+
+
+def _without_empty(default: Any) -> Any:
+    """A default without the fields that are absent in it."""
+    if isinstance(default, Mapping):
+        return {name: _without_empty(value) for name, value in default.items() if value not in _EMPTY}
+    return [_without_empty(item) for item in default] if isinstance(default, list) else default
 
 
 def _rank(order: list[str], key: str) -> tuple[int, str]:
@@ -175,18 +186,11 @@ def custom_resource_definition() -> dict[str, Any]:
     }
 
 
-class _PlainDumper(yaml.SafeDumper):
-    """Writes a value that occurs twice twice, not as an alias."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
 def render() -> str:
     """The text of crds/modelrollout.yaml."""
-    body = yaml.dump(
-        custom_resource_definition(), Dumper=_PlainDumper, sort_keys=False, width=100, allow_unicode=True
-    )
+    # through JSON, so that a schema used twice is written twice and not as an alias
+    plain = json.loads(json.dumps(custom_resource_definition()))
+    body = yaml.safe_dump(plain, sort_keys=False, width=100, allow_unicode=True)
     return HEADER + body
 
 

@@ -32,14 +32,15 @@ def _args_text() -> str:
 
 def unknown_variables(query: str | None) -> bool:
     """Whether a query has a `${...}` that is none of the known variables."""
+    rest = (query or "").replace("$${", "")  # an escaped one stands for itself
     for name in QUERY_VARIABLES:
-        query = (query or "").replace("${" + name + "}", "")
-    return "${" in (query or "")
+        rest = rest.replace("${" + name + "}", "")
+    return "${" in rest
 
 
 def _cel_known_variables(field: str) -> str:
     stripped = "".join(f".replace('${{{name}}}', '')" for name in QUERY_VARIABLES)
-    return f"!has(self.{field}) || !self.{field}{stripped}.contains('${{')"
+    return f"!has(self.{field}) || !self.{field}.replace('$${{', ''){stripped}.contains('${{')"
 
 
 def _variables_rule(field: str, attribute: str) -> Rule:
