@@ -1,0 +1,289 @@
+"""Asynchronous access to the API server: plain JSON in and out, bounded retries with jitter, watches as lines.
+
+The generated model classes of the client library are not used: parsing a Deployment into them costs more
+time and memory than everything the operator wants to know about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, error_for
+
+logger = logging.getLogger(__name__)
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+REQUEST_SECONDS: Final = 5.0
+"""Longest time for one attempt. Shorter than a lease, so that no write of a former leader is still under way."""
+ATTEMPTS: Final = 4
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 2.0
+WATCH_SILENCE_SECONDS: Final = 90.0
+"""The API server sends a bookmark about every minute; a longer silence means a dead connection."""
+RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+UNAUTHORIZED: Final = 401
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """How to reach the API server, for other clients in the same process."""
+
+    server: str
+    ca_file: str | None
+    ca_data: str | bytes | None
+    insecure: bool
+    token: str | None
+    cert_file: str | None
+    key_file: str | None
+
+
+class RequestObserver:
+    """Is told of every request that ended; the default ignores it."""
+
+    def request_done(self, *, method: str, kind: str, status: int) -> None:
+        """`kind` is the plural of the resource, `status` the HTTP status or 0 for no answer."""
+
+
+class KubeApi:
+    """One keep-alive connection pool to the API server, from one event loop."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        reload: Callable[[], Any] | None = None,
+        observer: RequestObserver | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._reload = reload
+        self._observer = observer or RequestObserver()
+        self._rest = RESTClientObject(configuration)
+        self._jitter = random.Random()  # noqa: S311 - spreads retries, no secret
+
+    @classmethod
+    async def connect(
+        cls,
+        *,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        observer: RequestObserver | None = None,
+    ) -> KubeApi:
+        """Loads a kubeconfig, or the service account of the pod where none is given.
+
+        Raises:
+            ApiError: Neither is usable; the message says what was looked for.
+        """
+
+        async def load() -> Configuration:
+            return await _load_configuration(kubeconfig, context)
+
+        return cls(await load(), reload=load, observer=observer)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._rest.close()
+
+    async def credentials(self) -> Credentials:
+        """Address and credentials as they are now; a token may be replaced every few minutes."""
+        loaded = self._configuration
+        token = await loaded.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return Credentials(
+            server=loaded.host,
+            ca_file=loaded.ssl_ca_cert,
+            ca_data=loaded.ca_cert_data,
+            insecure=not loaded.verify_ssl,
+            token=token.split(" ", 1)[-1].strip() if token else None,
+            cert_file=loaded.cert_file,
+            key_file=loaded.key_file,
+        )
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The object or list at that path."""
+        return await self.request("GET", path, query=query)
+
+    async def request(  # noqa: PLR0913 - one HTTP request has these parts
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = JSON,
+        attempts: int = ATTEMPTS,
+        seconds: float = REQUEST_SECONDS,
+    ) -> dict[str, Any]:
+        """Sends one request, again after 429, 5xx and broken connections, and returns the answer's JSON.
+
+        A repeated write is harmless: every write of the operator carries a resourceVersion or a fixed name,
+        so the second copy of one that did arrive is answered by a conflict.
+
+        Raises:
+            ApiError: One of its kinds; ApiUnavailableError when all attempts failed.
+        """
+        raw = await self._with_retries(
+            lambda: self._once(method, path, query, body, content_type, seconds), attempts=attempts
+        )
+        return json.loads(raw) if raw else {}
+
+    async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """A text answer, such as the log of a pod."""
+        raw = await self._with_retries(
+            lambda: self._once("GET", path, query, None, JSON, REQUEST_SECONDS), attempts=2
+        )
+        return raw.decode("utf-8", errors="replace")
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """The events of a watch until the server ends it.
+
+        Raises:
+            ApiError: Refused, or the connection broke (ApiUnavailableError).
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=REQUEST_SECONDS, sock_read=WATCH_SILENCE_SECONDS
+        )
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await self._send("GET", path, {**query, "watch": "1"}, None, JSON, timeout)
+            if response.status >= 300:
+                raise _refusal(response.status, await response.read())
+            async for line in response.content:
+                if line.strip():
+                    yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ApiUnavailableError(
+                0, type(error).__name__, f"the watch of {path} broke: {error}"
+            ) from error
+        finally:
+            if response is not None:
+                response.close()
+
+    async def _with_retries(self, once: Callable[[], Any], *, attempts: int) -> bytes:
+        pause = FIRST_PAUSE
+        reloaded = False
+        for attempt in range(1, attempts + 1):
+            try:
+                return bytes(await once())
+            except ApiError as error:
+                if error.status == UNAUTHORIZED and self._reload is not None and not reloaded:
+                    reloaded = True
+                    await self._renew_credentials()
+                    continue
+                if not isinstance(error, ApiUnavailableError) or attempt == attempts:
+                    raise
+                logger.debug("The API server did not answer (attempt %d of %d): %s", attempt, attempts, error)
+            await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.5))
+            pause = min(2 * pause, LONGEST_PAUSE)
+        raise ApiUnavailableError(
+            0, "Unauthorized", "the API server refuses the credentials, also after reading them anew"
+        )
+
+    async def _renew_credentials(self) -> None:
+        assert self._reload is not None
+        old, self._configuration = self._rest, await self._reload()
+        self._rest = RESTClientObject(self._configuration)
+        await old.close()
+
+    async def _once(  # noqa: PLR0913, PLR0917 - private, mirrors request()
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        seconds: float,
+    ) -> bytes:
+        status = 0
+        try:
+            timeout = aiohttp.ClientTimeout(total=seconds)
+            response = await self._send(method, path, query, body, content_type, timeout)
+            async with response:
+                status = response.status
+                raw: bytes = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            text = f"{method} {path} got no answer: {error or type(error).__name__}"
+            raise ApiUnavailableError(0, type(error).__name__, text) from error
+        finally:
+            self._observer.request_done(method=method, kind=kind_of(path), status=status)
+        if status >= 300:
+            raise _refusal(status, raw)
+        return raw
+
+    async def _send(  # noqa: PLR0913, PLR0917 - private, mirrors request()
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        headers = {
+            "Accept": "application/json, */*",
+            "Content-Type": content_type,
+            "User-Agent": "modelrollout-operator",
+        }
+        for setting in (await self._configuration.auth_settings()).values():
+            if setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+def kind_of(path: str) -> str:
+    """The plural (and subresource) that an API path speaks of, for metrics: `/apis/apps/v1/.../deployments/x/scale`."""
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    if len(parts) > 2 and parts[0] == "namespaces":
+        parts = parts[2:]
+    return parts[0] + (f"/{parts[2]}" if len(parts) > 2 else "") if parts else "discovery"
+
+
+def _refusal(status: int, raw: bytes) -> ApiError:
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    text = answer.get("message") or raw[:300].decode("utf-8", errors="replace") or "no explanation"
+    return error_for(status, str(answer.get("reason") or ""), str(text))
+
+
+async def _load_configuration(kubeconfig: Path | None, context: str | None) -> Configuration:
+    configuration = Configuration()
+    configuration.retries = None  # retried here, where jitter and bounds are ours
+    try:
+        if kubeconfig is not None:
+            # Imported only where needed: in a cluster nobody pays for it.
+            from kubernetes.aio.config.kube_config import load_kube_config  # noqa: PLC0415
+
+            await load_kube_config(
+                config_file=str(kubeconfig),
+                context=context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+        else:
+            from kubernetes.aio.config.incluster_config import load_incluster_config  # noqa: PLC0415
+
+            load_incluster_config(configuration)
+    except Exception as error:  # the library raises whatever YAML, files and ssl raise
+        wanted = f"kubeconfig {kubeconfig}" if kubeconfig else "the service account of this pod"
+        text = f"expected to reach the cluster by {wanted}, but it is not usable: {error}; set KUBECONFIG or run in a pod"
+        raise ApiError(0, "Configuration", text) from error
+    return configuration

@@ -1,0 +1,63 @@
+"""What can go wrong between the operator and the API server, by what the caller can do about it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+
+class ApiError(Exception):
+    """The API server refused a request.
+
+    Attributes:
+        status: HTTP status; 0 if there was no answer at all.
+        reason: The `reason` of the Status object, such as NotFound or AlreadyExists.
+        message: What the API server said, or why there was no answer.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{message} (HTTP {status} {reason})" if status else message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class ApiUnavailableError(ApiError):
+    """No usable answer after all retries: connection refused or cut, timeout, 5xx, 429. It heals by waiting."""
+
+
+class ConflictError(ApiError):
+    """Somebody else changed the object first (409 Conflict): observe again and decide anew."""
+
+
+class AlreadyExistsError(ApiError):
+    """An object of that name is already there (409 AlreadyExists)."""
+
+
+class NotFoundError(ApiError):
+    """There is no such object (any more)."""
+
+
+class GoneError(ApiError):
+    """The resource version is too old to watch from (410): list again."""
+
+
+class ForbiddenError(ApiError):
+    """RBAC, a quota or an admission rule forbids it (403)."""
+
+
+class NotLeaderError(Exception):
+    """This replica may not write now: it does not hold the lease, or not for long enough."""
+
+
+def error_for(status: int, reason: str, message: str) -> ApiError:
+    """The exception for an answer with that HTTP status and Status reason."""
+    kinds: dict[int, type[ApiError]] = {
+        HTTPStatus.NOT_FOUND: NotFoundError,
+        HTTPStatus.GONE: GoneError,
+        HTTPStatus.FORBIDDEN: ForbiddenError,
+        HTTPStatus.CONFLICT: AlreadyExistsError if reason == "AlreadyExists" else ConflictError,
+        HTTPStatus.TOO_MANY_REQUESTS: ApiUnavailableError,
+    }
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ApiUnavailableError(status, reason, message)
+    return kinds.get(status, ApiError)(status, reason, message)

@@ -1,0 +1,223 @@
+"""A lean informer: list once, watch on from there, keep only small values, tell who listens what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from modelrollout.cluster.connection import KubeApi
+from modelrollout.cluster.errors import ApiError, GoneError
+from modelrollout.cluster.paths import collection
+
+logger = logging.getLogger(__name__)
+
+PAGE: Final = "250"
+"""Objects per page of a list: bounds the memory for JSON that is thrown away at once."""
+LONGEST_PAUSE: Final = 10.0
+GONE: Final = 410
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class View(Protocol):
+    """What an informer needs to know of the values it keeps."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+
+
+V = TypeVar("V", bound=View)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Generic[V]):
+    """Which objects to watch and what to keep of each.
+
+    Attributes:
+        parse: JSON of the object to the value kept; None leaves it out.
+        missing_ok: The API group may be absent or forbidden: then there are simply no objects.
+    """
+
+    group_version: str
+    plural: str
+    parse: Callable[[Mapping[str, Any]], V | None]
+    label_selector: str = ""
+    missing_ok: bool = False
+
+
+class Informer(Generic[V]):
+    """The values of one kind in some namespaces, kept up to date by `run()`.
+
+    `on_change(old, new)` is called from the event loop after the value changed in a field that counts;
+    old is None for a new object, new is None for a deleted one.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        source: Source[V],
+        *,
+        namespaces: Sequence[str | None],
+        on_change: Callable[[V | None, V | None], None],
+    ) -> None:
+        self._api = api
+        self._source = source
+        self._namespaces = tuple(namespaces)
+        self._on_change = on_change
+        self._items: dict[Key, V] = {}
+        self._unsynced = set(self._namespaces)
+        self._jitter = random.Random()  # noqa: S311 - spreads reconnects, no secret
+        self.synced = asyncio.Event()
+        self.relists = 0
+
+    def get(self, namespace: str, name: str) -> V | None:
+        """The value of one object, or None."""
+        return self._items.get((namespace, name))
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._items.values())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, value: V) -> None:
+        """Takes over what a write of our own answered, before the watch tells it."""
+        self._store(value)
+
+    async def run(self) -> None:
+        """Lists and watches until cancelled."""
+        await asyncio.gather(*(self._follow(namespace) for namespace in self._namespaces))
+
+    async def _follow(self, namespace: str | None) -> None:
+        pause, version = 0.2, None
+        while True:
+            try:
+                if version is None:
+                    version = await self._list(namespace)
+                version = await self._watch(namespace, version)
+                pause = 0.2
+            except GoneError:
+                logger.info("The watch of %s was too far behind; they are listed again.", self._source.plural)
+                version = None
+            except ApiError as error:
+                if self._source.missing_ok and error.status in {403, 404}:
+                    self._mark_synced(namespace)
+                log = logger.warning if version is None else logger.debug
+                log("Watching %s failed and is tried again in %.1f s: %s", self._source.plural, pause, error)
+                await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.5))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _list(self, namespace: str | None) -> str:
+        seen: set[Key] = set()
+        query = {"limit": PAGE}
+        if self._source.label_selector:
+            query["labelSelector"] = self._source.label_selector
+        while True:
+            page = await self._api.get(
+                collection(self._source.group_version, self._source.plural, namespace), query
+            )
+            for obj in page.get("items") or ():
+                value = self._parse(obj)
+                if value is not None:
+                    seen.add((value.namespace, value.name))
+                    self._store(value)
+            follow_up = page["metadata"].get("continue")
+            if not follow_up:
+                break
+            query["continue"] = follow_up
+        for key in [k for k in self._items if k not in seen and (namespace is None or k[0] == namespace)]:
+            self._remove(key)
+        self.relists += 1
+        self._mark_synced(namespace)
+        return str(page["metadata"]["resourceVersion"])
+
+    async def _watch(self, namespace: str | None, version: str) -> str:
+        query = {
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(self._jitter.randrange(300, 600)),
+        }
+        if self._source.label_selector:
+            query["labelSelector"] = self._source.label_selector
+        path = collection(self._source.group_version, self._source.plural, namespace)
+        try:
+            async for event in self._api.watch(path, query):
+                kind, obj = event["type"], event["object"]
+                if kind == "ERROR":
+                    raise _watch_error(obj)
+                version = obj["metadata"]["resourceVersion"]
+                if kind != "BOOKMARK":
+                    self._take(kind, obj)
+        except ApiError as error:
+            if isinstance(error, GoneError):
+                raise
+            # Where the watch got to is kept: the next one goes on from there without a list.
+            logger.debug("The watch of %s ended: %s", self._source.plural, error)
+            if error.status == 0:
+                await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
+                return version
+            raise
+        return version
+
+    def _take(self, kind: str, obj: Mapping[str, Any]) -> None:
+        value = self._parse(obj)
+        key = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        if kind == "DELETED" or value is None:
+            self._remove(key)
+        else:
+            self._store(value)
+
+    def _parse(self, obj: Mapping[str, Any]) -> V | None:
+        try:
+            return self._source.parse(obj)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            name = obj.get("metadata", {}).get("name")
+            logger.warning(
+                "One of the %s, %s, cannot be understood and is passed over: %r",
+                self._source.plural,
+                name,
+                error,
+            )
+            return None
+
+    def _store(self, value: V) -> None:
+        key = (value.namespace, value.name)
+        old = self._items.get(key)
+        if old is not None and is_older(value.resource_version, old.resource_version):
+            return
+        self._items[key] = value
+        if old != value:
+            self._tell(old, value)
+
+    def _remove(self, key: Key) -> None:
+        old = self._items.pop(key, None)
+        if old is not None:
+            self._tell(old, None)
+
+    def _tell(self, old: V | None, new: V | None) -> None:
+        self._on_change(old, new)
+
+    def _mark_synced(self, namespace: str | None) -> None:
+        self._unsynced.discard(namespace)
+        if not self._unsynced:
+            self.synced.set()
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether a resourceVersion is of an earlier write; False where the two cannot be compared."""
+    return version.isdigit() and than.isdigit() and int(version) < int(than)
+
+
+def _watch_error(status: Mapping[str, Any]) -> ApiError:
+    code, reason = int(status.get("code") or 0), str(status.get("reason") or "")
+    kind = GoneError if code == GONE or reason == "Expired" else ApiError
+    return kind(code, reason, str(status.get("message") or "the API server ended the watch"))

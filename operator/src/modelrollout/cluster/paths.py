@@ -1,0 +1,45 @@
+"""Paths of the resources that the operator touches. RBAC in the chart mirrors this list."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from modelrollout.api.constants import GROUP, PLURAL, VERSION
+
+CORE: Final = "/api/v1"
+APPS: Final = "/apis/apps/v1"
+BATCH: Final = "/apis/batch/v1"
+AUTOSCALING: Final = "/apis/autoscaling/v2"
+DISCOVERY: Final = "/apis/discovery.k8s.io/v1"
+COORDINATION: Final = "/apis/coordination.k8s.io/v1"
+ROLLOUTS: Final = f"/apis/{GROUP}/{VERSION}"
+
+
+def collection(group_version: str, plural: str, namespace: str | None = None) -> str:
+    """All objects of a kind in one namespace, or in all of them (None)."""
+    return f"{group_version}/namespaces/{namespace}/{plural}" if namespace else f"{group_version}/{plural}"
+
+
+def rollout(namespace: str, name: str) -> str:
+    """One ModelRollout."""
+    return f"{collection(ROLLOUTS, PLURAL, namespace)}/{name}"
+
+
+def deployment(namespace: str, name: str) -> str:
+    """One Deployment."""
+    return f"{collection(APPS, 'deployments', namespace)}/{name}"
+
+
+def service(namespace: str, name: str) -> str:
+    """One Service."""
+    return f"{collection(CORE, 'services', namespace)}/{name}"
+
+
+def job(namespace: str, name: str) -> str:
+    """One Job."""
+    return f"{collection(BATCH, 'jobs', namespace)}/{name}"
+
+
+def lease(namespace: str, name: str) -> str:
+    """One Lease."""
+    return f"{collection(COORDINATION, 'leases', namespace)}/{name}"

@@ -1,0 +1,154 @@
+"""Every write of the operator but Jobs and copies: status, scale, finalizer and Events; each behind the lease.
+
+Writes carry the resourceVersion they were decided on. A conflict is not retried here: the caller drops its
+decision and makes a new one from what is there now. The scale subresource is the exception: a Deployment's
+resourceVersion moves with every pod, so a conflict is looked at once more, and only a change of the replica
+count itself counts as one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from modelrollout.api.constants import API_VERSION, FINALIZER, KIND
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.errors import ConflictError, NotFoundError
+from modelrollout.cluster.lease import Leadership
+
+COMPONENT: Final = "modelrollout-operator"
+SCALE_ATTEMPTS: Final = 4
+EVENT_MESSAGE_LENGTH: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutRef:
+    """A ModelRollout at one version of it."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+class Writer:
+    """The operator's hands. One per process."""
+
+    def __init__(self, api: KubeApi, cache: ClusterCache, leadership: Leadership) -> None:
+        self._api = api
+        self._cache = cache
+        self._leadership = leadership
+
+    async def write_status(self, ref: RolloutRef, status: Mapping[str, Any]) -> str:
+        """Replaces the status and returns the new resourceVersion.
+
+        Raises:
+            ConflictError: The object changed since it was read.
+            NotFoundError: It is gone.
+        """
+        self._leadership.require()
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {
+                "name": ref.name,
+                "namespace": ref.namespace,
+                "uid": ref.uid,
+                "resourceVersion": ref.resource_version,
+            },
+            "status": status,
+        }
+        answer = await self._api.request("PUT", f"{paths.rollout(ref.namespace, ref.name)}/status", body=body)
+        return str(answer["metadata"]["resourceVersion"])
+
+    async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:
+        """Replaces the finalizers and returns the new resourceVersion. Raises as `write_status` does."""
+        self._leadership.require()
+        body = {
+            "metadata": {
+                "uid": ref.uid,
+                "resourceVersion": ref.resource_version,
+                "finalizers": list(finalizers),
+            }
+        }
+        answer = await self._api.request(
+            "PATCH", paths.rollout(ref.namespace, ref.name), body=body, content_type=MERGE_PATCH
+        )
+        return str(answer["metadata"]["resourceVersion"])
+
+    async def scale(self, namespace: str, name: str, replicas: int) -> bool:
+        """Sets the replicas of a Deployment through its scale subresource; False if they were so already.
+
+        Raises:
+            ConflictError: Somebody else changed the count since we saw it.
+            NotFoundError: There is no such Deployment.
+        """
+        seen = self._cache.deployments.get(namespace, name)
+        if seen is None:
+            raise NotFoundError(404, "NotFound", f"there is no Deployment {name} in namespace {namespace}")
+        if seen.desired == replicas:
+            return False
+        path = f"{paths.deployment(namespace, name)}/scale"
+        version, expected = seen.resource_version, seen.desired
+        for attempt in range(1, SCALE_ATTEMPTS + 1):
+            self._leadership.require()
+            body = {"metadata": {"uid": seen.uid, "resourceVersion": version}, "spec": {"replicas": replicas}}
+            try:
+                answer = await self._api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+            except ConflictError:
+                now = await self._api.get(path)
+                if attempt == SCALE_ATTEMPTS or now["metadata"]["uid"] != seen.uid:
+                    raise
+                if now["spec"].get("replicas", 0) not in {expected, replicas}:
+                    raise
+                version = now["metadata"]["resourceVersion"]
+            else:
+                self._cache.deployments.put(
+                    replace(seen, desired=replicas, resource_version=answer["metadata"]["resourceVersion"])
+                )
+                return True
+        return True
+
+    async def post_event(self, ref: RolloutRef, *, reason: str, message: str, severity: str) -> None:
+        """Records an Event about the rollout. `severity` is Normal or Warning."""
+        self._leadership.require()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": ref.name,
+            "namespace": ref.namespace,
+            "uid": ref.uid,
+            "resourceVersion": ref.resource_version,
+        }
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{ref.name[:200]}.{time.time_ns():x}", "namespace": ref.namespace},
+            "involvedObject": about,
+            "reason": reason,
+            "message": message[:EVENT_MESSAGE_LENGTH],
+            "type": severity,
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": COMPONENT,
+        }
+        await self._api.request("POST", paths.collection(paths.CORE, "events", ref.namespace), body=body)
+
+
+def with_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:
+    """The finalizers with ours among them."""
+    return finalizers if FINALIZER in finalizers else (*finalizers, FINALIZER)
+
+
+def without_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:
+    """The finalizers without ours."""
+    return tuple(name for name in finalizers if name != FINALIZER)
