@@ -1,5 +1,6 @@
 """What all models of the resource share: names, immutability, rules, and exact JSON."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +12,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
+    Strict,
     WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 MESSAGE_LENGTH = 4096
 
@@ -110,6 +114,57 @@ NamedList = Annotated[
     Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
 ]
 """A list whose items have unique names, so that server-side apply merges them by name."""
+
+
+def _unique_items(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    for index, item in enumerate(items):
+        if item in items[:index]:
+            raise PydanticCustomError(
+                "duplicate", "must not repeat {item}, as [{index}] does", {"item": str(item), "index": index}
+            )
+    return items
+
+
+Scalar = TypeVar("Scalar")
+SetOf = Annotated[
+    tuple[Scalar, ...],
+    AfterValidator(_unique_items),
+    Field(json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
+"""A list in which nothing is repeated."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Marks a text that must match `pattern`; the API server and Python say `message` when it does not."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        # `$` also matches before a final line break in Python, but not in CEL
+        compiled = re.compile(re.sub(r"\$$", r"\\Z", self.pattern))
+
+        def check(text: str) -> str:
+            if not compiled.search(text):
+                raise PydanticCustomError("matches", "{text}", {"text": f"{self.message}, not {text!r}"})
+            return text
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        rule = {"rule": f"self.matches(r'{self.pattern}')", "message": self.message}
+        return {**handler(schema), "x-kubernetes-validations": [rule]}
+
+
+Int = Annotated[int, Strict()]
+"""An integer, not a text that looks like one."""
+Bool = Annotated[bool, Strict()]
+"""true or false, not a text that looks like it."""
 
 
 def _to_utc(value: datetime) -> datetime:

@@ -53,24 +53,34 @@ _COLUMNS: Final = (
 
 _DROPPED: Final = frozenset({"title", "additionalProperties", "$defs"})
 _EMPTY: Final[tuple[object, ...]] = (None, [], {}, "")
-_BOUNDS: Final = frozenset(
-    {"maxLength", "minLength", "maxItems", "minItems", "minimum", "maximum", "pattern", "maxProperties"}
+_STRICT_ONLY: Final = frozenset(
+    {
+        "default",
+        "maxLength",
+        "minLength",
+        "maxItems",
+        "minItems",
+        "minimum",
+        "maximum",
+        "pattern",
+        "maxProperties",
+    }
 )
 
 
 class _SchemaWriter:
     """Turns the JSON schema of pydantic into a structural schema."""
 
-    def __init__(self, definitions: Mapping[str, Any], *, keep_bounds: bool) -> None:
+    def __init__(self, definitions: Mapping[str, Any], *, strict: bool) -> None:
         self._definitions = definitions
-        self._keep_bounds = keep_bounds
+        self._strict = strict
 
     def write(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """The structural form of one schema, references inlined."""
         schema = self._without_null(self._resolved(schema))
         result: dict[str, Any] = {}
         for key, value in schema.items():
-            if key in _BOUNDS and not self._keep_bounds:
+            if key in _STRICT_ONLY and not self._strict:
                 continue
             if key == "properties":
                 result[key] = {name: self.write(child) for name, child in value.items()}
@@ -112,9 +122,9 @@ def _rank(order: list[str], key: str) -> tuple[int, str]:
     return (order.index(key), "") if key in order else (len(order), "")
 
 
-def _schema(model: type[ModelRolloutSpec | ModelRolloutStatus], *, keep_bounds: bool) -> dict[str, Any]:
+def _schema(model: type[ModelRolloutSpec | ModelRolloutStatus], *, strict: bool) -> dict[str, Any]:
     schema = model.model_json_schema(by_alias=True, mode="validation")
-    return _SchemaWriter(schema.get("$defs", {}), keep_bounds=keep_bounds).write(schema)
+    return _SchemaWriter(schema.get("$defs", {}), strict=strict).write(schema)
 
 
 def _condition_keys(status: dict[str, Any]) -> None:
@@ -127,10 +137,11 @@ def _condition_keys(status: dict[str, Any]) -> None:
 def open_api_schema() -> dict[str, Any]:
     """The whole object as a structural schema.
 
-    The status has no bounds on lengths and numbers: a write of what happened must never be refused.
+    The status has neither bounds (a write of what happened must never be refused) nor defaults (what is read
+    back must be what was written).
     """
-    spec = _schema(ModelRolloutSpec, keep_bounds=True)
-    status = _schema(ModelRolloutStatus, keep_bounds=False)
+    spec = _schema(ModelRolloutSpec, strict=True)
+    status = _schema(ModelRolloutStatus, strict=False)
     _condition_keys(status)
     return {
         "description": DESCRIPTION,

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelrollout.api.base import Rule, SpecModel
+from modelrollout.api.base import Bool, Int, Rule, SetOf, SpecModel
 from modelrollout.api.criterion_rules import CRITERION_RULES
 from modelrollout.api.durations import Duration, PositiveDuration, Quantity, UnsignedQuantity
 from modelrollout.api.presets import PRESETS, Preset, PresetInfo
-from modelrollout.api.workload import DNS_LABEL
+from modelrollout.api.workload import DnsLabel
 
 ArgValue = Annotated[str, Field(max_length=256)]
 
@@ -78,10 +78,7 @@ class Compare(SpecModel):
 class Criterion(SpecModel):
     """One measured quantity and its limit."""
 
-    name: str = Field(
-        pattern=DNS_LABEL,
-        min_length=1,
-        max_length=63,
+    name: DnsLabel = Field(
         description="Name of the criterion, unique in the rollout. Conditions, Events, metrics and the "
         "report use it.",
     )
@@ -139,7 +136,7 @@ class Criterion(SpecModel):
         description="How long the value must be outside its limit, without a break, before onBreach is "
         "done. 0s: at once.",
     )
-    min_samples: int = Field(
+    min_samples: Int = Field(
         default=0,
         ge=0,
         le=1_000_000_000,
@@ -166,14 +163,13 @@ class Criterion(SpecModel):
         "back. Ignore: as if it "
         "passed. Breach: as if it failed.",
     )
-    phases: tuple[CriterionPhase, ...] = Field(
+    phases: SetOf[CriterionPhase] = Field(
         default=(CriterionPhase.PROGRESSING, CriterionPhase.OBSERVING),
         min_length=1,
         max_length=3,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
         description="When it is evaluated: Shadow, Progressing (the steps), Observing.",
     )
-    dry_run: bool = Field(
+    dry_run: Bool = Field(
         default=False,
         description="Evaluated and reported, but it neither holds, pauses nor rolls back anything.",
     )

@@ -44,7 +44,7 @@ def parse_duration(text: str) -> float:
 
     Raises ValueError with what was expected.
     """
-    if len(text) > MAX_DURATION_LENGTH or not re.match(DURATION_PATTERN, text):
+    if len(text) > MAX_DURATION_LENGTH or not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{DURATION_MESSAGE}, not {text!r}")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
     if seconds > MAX_DURATION_SECONDS:
@@ -105,7 +105,7 @@ class Duration(str):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        rules = [{"rule": f"self.matches('{DURATION_PATTERN}')", "message": DURATION_MESSAGE}]
+        rules = [{"rule": f"self.matches(r'{DURATION_PATTERN}')", "message": DURATION_MESSAGE}]
         rules += [{"rule": rule, "message": message} for rule, message in cls.cel_rules]
         return {"type": "string", "maxLength": MAX_DURATION_LENGTH, "x-kubernetes-validations": rules}
 
@@ -139,8 +139,8 @@ class Quantity:
         """Parse `raw`; ValueError if it is neither a finite number nor a number with a known unit."""
         self.raw = raw
         if isinstance(raw, str):
-            match = _QUANTITY.match(raw)
-            if len(raw) > MAX_QUANTITY_LENGTH or not match or not re.match(self.pattern, raw):
+            match = _QUANTITY.fullmatch(raw)
+            if len(raw) > MAX_QUANTITY_LENGTH or not match or not re.fullmatch(self.pattern, raw):
                 raise ValueError(f"{self.message}, not {raw!r}")
             self.unit = match[2] or ""
             # dividing keeps 20% at exactly 0.2 and 200ms at 0.2; multiplying by 0.001 would not always
@@ -222,7 +222,7 @@ class IntOrPercent:
 
     def __init__(self, raw: str | int) -> None:
         """Parse `raw`; ValueError unless it is an integer not below 0 or `0%` to `100%`."""
-        if isinstance(raw, str) and not re.match(PERCENT_PATTERN, raw):
+        if isinstance(raw, str) and not re.fullmatch(PERCENT_PATTERN, raw):
             raise ValueError(f"{INT_OR_PERCENT_MESSAGE}, not {raw!r}")
         if isinstance(raw, int) and raw < 0:
             raise ValueError(f"{INT_OR_PERCENT_MESSAGE}, not {raw!r}")
@@ -270,7 +270,7 @@ class IntOrPercent:
             "maxLength": 4,
             "x-kubernetes-validations": [
                 {
-                    "rule": f"type(self) == int ? self >= 0 : self.matches('{PERCENT_PATTERN}')",
+                    "rule": f"type(self) == int ? self >= 0 : self.matches(r'{PERCENT_PATTERN}')",
                     "message": INT_OR_PERCENT_MESSAGE,
                 }
             ],

@@ -19,8 +19,8 @@ NAME_RULE: Final = Rule(
     field="metadata.name",
     message=f"metadata.name must be at most {MAX_NAME_LENGTH} characters of a-z, 0-9 and - "
     "(Services and Jobs are called after it)",
-    cel=f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches('{DNS_LABEL}')",
-    holds=lambda name: len(name) <= MAX_NAME_LENGTH and re.match(DNS_LABEL, name) is not None,
+    cel=f"self.metadata.name.size() <= {MAX_NAME_LENGTH} && self.metadata.name.matches(r'{DNS_LABEL}')",
+    holds=lambda name: len(name) <= MAX_NAME_LENGTH and re.fullmatch(DNS_LABEL, name) is not None,
 )
 
 _SENTENCES: Final = {

@@ -5,11 +5,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelrollout.api.base import Rule, SpecModel
-from modelrollout.api.workload import DNS_LABEL, KeyRef
+from modelrollout.api.base import Matches, Rule, SetOf, SpecModel
+from modelrollout.api.workload import DnsLabel, KeyRef
 
 TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
-TimeOfDay = Annotated[str, Field(pattern=TIME_OF_DAY, max_length=5)]
+TimeOfDay = Annotated[
+    str, Matches(TIME_OF_DAY, "must be a time of day from 00:00 to 23:59"), Field(max_length=5)
+]
 
 
 class Weekday(StrEnum):
@@ -42,11 +44,10 @@ class Transition(StrEnum):
 class ScheduleWindow(SpecModel):
     """Hours of some days."""
 
-    days: tuple[Weekday, ...] = Field(
+    days: SetOf[Weekday] = Field(
         default=(Weekday.MON, Weekday.TUE, Weekday.WED, Weekday.THU, Weekday.FRI),
         min_length=1,
         max_length=7,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
         description="Days on which the window opens.",
     )
     from_: TimeOfDay = Field(alias="from", description="When it opens, as 09:00.")
@@ -65,9 +66,13 @@ class ScheduleWindow(SpecModel):
 class Schedule(SpecModel):
     """When steps may advance. Going back never waits."""
 
-    time_zone: str = Field(
+    time_zone: Annotated[
+        str,
+        Matches(
+            r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$", "must be an IANA time zone such as Europe/Paris"
+        ),
+    ] = Field(
         default="UTC",
-        pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
         max_length=64,
         description="IANA time zone of the windows, such as Europe/Paris.",
     )
@@ -79,17 +84,20 @@ class Schedule(SpecModel):
 class Notification(SpecModel):
     """A webhook that hears of transitions as CloudEvents."""
 
-    name: str = Field(pattern=DNS_LABEL, min_length=1, max_length=63, description="Name of the notification.")
-    url: str = Field(
-        pattern=r"^https?://[^\s/]+(/\S*)?$",
+    name: DnsLabel = Field(description="Name of the notification.")
+    url: Annotated[
+        str,
+        Matches(
+            r"^https?://[^\s/]+(/\S*)?$", "must be an address such as https://hooks.example.com/rollouts"
+        ),
+    ] = Field(
         max_length=1024,
         description="Address that gets a POST per transition. The operator's settings say which hosts are "
         "allowed.",
     )
-    events: tuple[Transition, ...] = Field(
+    events: SetOf[Transition] = Field(
         default=(),
         max_length=len(Transition),
-        json_schema_extra={"x-kubernetes-list-type": "set"},
         description="Transitions that are notified; by default all.",
     )
     authorization: KeyRef | None = Field(

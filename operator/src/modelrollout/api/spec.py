@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from modelrollout.api.base import NamedList, Rule, SpecModel
+from modelrollout.api.base import Bool, Int, NamedList, Rule, SpecModel
 from modelrollout.api.criteria import Criterion
 from modelrollout.api.durations import Duration, IntOrPercent, PositiveDuration
 from modelrollout.api.schedule import Notification, Schedule
@@ -37,7 +37,7 @@ class KeepStable(StrEnum):
 class Step(SpecModel):
     """One step of the traffic."""
 
-    weight: int = Field(ge=1, le=100, description="Per cent of the traffic for the candidate, rising to 100.")
+    weight: Int = Field(ge=1, le=100, description="Per cent of the traffic for the candidate, rising to 100.")
     duration: Duration | None = Field(
         default=None,
         description="How long the step lasts at least, such as 30m or 24h. Needed by every step but the "
@@ -84,7 +84,7 @@ class Baseline(SpecModel):
         default=PositiveDuration("24h"),
         description="How far back stable is measured, up to the start of the run.",
     )
-    min_samples: int = Field(
+    min_samples: Int = Field(
         default=0,
         ge=0,
         le=1_000_000_000,
@@ -97,7 +97,7 @@ class Shadow(SpecModel):
     """A phase before the first step in which the candidate only gets copies of requests."""
 
     duration: PositiveDuration = Field(description="How long the candidate runs in the shadow, such as 48h.")
-    replicas: int = Field(
+    replicas: Int = Field(
         default=1, ge=1, le=1000, description="Pods of the candidate in the shadow, beyond spec.replicas."
     )
     approval: Approval = Field(
@@ -151,7 +151,7 @@ class Rollback(SpecModel):
         "(rounded up). While the candidate "
         "cannot be removed at once without going lower, its pods go one by one as stable's become ready.",
     )
-    immediate: bool = Field(
+    immediate: Bool = Field(
         default=False,
         description="Remove the candidate at once, whatever minCapacity says: wrong answers are worse than "
         "none.",
@@ -171,7 +171,7 @@ class PrometheusRef(SpecModel):
 class ModelRolloutSpec(SpecModel):
     """What is asked for."""
 
-    replicas: int = Field(
+    replicas: Int = Field(
         default=1,
         ge=1,
         le=10_000,
@@ -228,7 +228,7 @@ class ModelRolloutSpec(SpecModel):
         description="A candidate whose pods make no progress towards readiness for this long is rolled "
         "back. Pauses do not count.",
     )
-    paused: bool = Field(
+    paused: Bool = Field(
         default=False, description="Hold where it is until this is false again. Breaches still roll back."
     )
     prometheus: PrometheusRef = Field(default=PrometheusRef(), description="Which Prometheus is asked.")

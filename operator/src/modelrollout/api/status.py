@@ -75,6 +75,10 @@ class RunStatus(StatusModel):
         description="No steps and no criteria: the first version of all, a return to the previous version, "
         "or promoted in full.",
     )
+    stage_at: Timestamp | None = Field(
+        default=None,
+        description="When the present stage before step 1 (baseline, shadow, validations) began.",
+    )
     finished_at: Timestamp | None = Field(
         default=None, description="When the run ended; absent while under way."
     )
@@ -97,6 +101,9 @@ class StepStatus(StatusModel):
     )
     progressed_at: Timestamp | None = Field(
         default=None, description="When pods last became ready; spec.progressDeadline counts from here."
+    )
+    most_ready: int = Field(
+        default=0, ge=0, description="Most candidate pods ready since progressedAt; one more is progress."
     )
     approved_at: Timestamp | None = Field(default=None, description="When a person approved going on.")
     paused_seconds: float = Field(

@@ -7,26 +7,33 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelrollout.api.base import NamedList, Rule, SpecModel
+from modelrollout.api.base import Bool, Int, Matches, NamedList, Rule, SpecModel
 from modelrollout.api.durations import Duration, IntOrPercent, PositiveDuration
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 ENV_NAME = r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"
 
-DnsLabel = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
-DeploymentName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
+NAME_MESSAGE = "must be a name of a-z, 0-9 and -, such as emotion-2-4-1"
+DnsLabel = Annotated[str, Matches(DNS_LABEL, NAME_MESSAGE), Field(max_length=63)]
+ObjectName = Annotated[
+    str,
+    Matches(DNS_SUBDOMAIN, "must be a name of a-z, 0-9, - and ., such as emotion-2-4-1"),
+    Field(max_length=253),
+]
 ShortText = Annotated[str, Field(max_length=1024)]
 LongText = Annotated[str, Field(max_length=4096)]
-ImageName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
+ImageName = Annotated[
+    str, Matches(r"^\S+$", "must be an image without spaces, such as classifier:2.4.2"), Field(max_length=512)
+]
 
 
 class KeyRef(SpecModel):
     """A key of a Secret or ConfigMap in the same namespace."""
 
-    name: DeploymentName = Field(description="Name of the Secret or ConfigMap.")
+    name: ObjectName = Field(description="Name of the Secret or ConfigMap.")
     key: str = Field(min_length=1, max_length=253, description="Key in it.")
-    optional: bool = Field(default=False, description="Whether it may be missing.")
+    optional: Bool = Field(default=False, description="Whether it may be missing.")
 
 
 class FieldRef(SpecModel):
@@ -60,7 +67,9 @@ class EnvSource(SpecModel):
 class EnvVar(SpecModel):
     """An environment variable."""
 
-    name: str = Field(pattern=ENV_NAME, min_length=1, max_length=253, description="Name of the variable.")
+    name: Annotated[str, Matches(ENV_NAME, "must be the name of a variable, such as MODEL_PATH")] = Field(
+        max_length=253, description="Name of the variable."
+    )
     value: str | None = Field(default=None, max_length=4096, description="Its value as text.")
     value_from: EnvSource | None = Field(
         default=None, description="Where its value comes from, instead of value."
@@ -79,7 +88,7 @@ class EnvVar(SpecModel):
 class Stable(SpecModel):
     """The version in charge when the object is first applied."""
 
-    deployment: DeploymentName = Field(
+    deployment: ObjectName = Field(
         description="Deployment that serves now. It counts only when the object is first applied; afterwards "
         "status.stable is the truth, so that a promotion needs no edit here."
     )
@@ -88,7 +97,7 @@ class Stable(SpecModel):
 class Candidate(SpecModel):
     """What to roll out: a Deployment that exists, or changes to a copy of stable that the operator makes."""
 
-    deployment: DeploymentName | None = Field(
+    deployment: ObjectName | None = Field(
         default=None,
         description="Deployment of the candidate, made by you, usually with 0 replicas: the operator only "
         "ever changes "
@@ -186,16 +195,16 @@ class Provider(StrEnum):
 class HAProxyOptions(SpecModel):
     """Options of the HAProxy provider."""
 
-    user_header: str = Field(
+    user_header: Annotated[
+        str, Matches(r"^[A-Za-z0-9-]+$", "must be the name of a header, such as x-user-id")
+    ] = Field(
         default="x-user-id",
-        pattern=r"^[A-Za-z0-9-]+$",
-        min_length=1,
         max_length=64,
         description="Request header with the user's id. Its SHA-1 decides who is on the candidate: the same "
         "at every step, "
         "on every router and after every restart. Requests without it are split at random.",
     )
-    replicas: int = Field(default=2, ge=1, le=20, description="Router pods.")
+    replicas: Int = Field(default=2, ge=1, le=20, description="Router pods.")
     image: ImageName | None = Field(
         default=None, description="HAProxy image; by default the operator's setting."
     )
@@ -242,9 +251,7 @@ class Traffic(SpecModel):
 class Validation(SpecModel):
     """A Job that must succeed before the candidate gets more traffic."""
 
-    name: str = Field(
-        pattern=DNS_LABEL,
-        min_length=1,
+    name: Annotated[str, Matches(DNS_LABEL, NAME_MESSAGE)] = Field(
         max_length=40,
         description="Name of the validation, unique in the rollout.",
     )
@@ -266,7 +273,7 @@ class Validation(SpecModel):
     timeout: PositiveDuration = Field(
         default=PositiveDuration("10m"), description="A Job that takes longer is ended and has failed."
     )
-    before_weights: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+    before_weights: tuple[Annotated[Int, Field(ge=1, le=100)], ...] = Field(
         default=(),
         max_length=20,
         description="Weights of the steps before which it runs; by default before every one.",
@@ -274,9 +281,9 @@ class Validation(SpecModel):
     ttl: Duration = Field(
         default=Duration("24h"), description="How long a finished Job and its logs are kept."
     )
-    service_account: DeploymentName | None = Field(
+    service_account: ObjectName | None = Field(
         default=None, description="ServiceAccount of the Job; by default the namespace's default."
     )
-    image_pull_secrets: tuple[DeploymentName, ...] = Field(
+    image_pull_secrets: tuple[ObjectName, ...] = Field(
         default=(), max_length=10, description="Secrets for pulling the image."
     )
