@@ -115,7 +115,9 @@ class OnnxEncoder:
 
 def _load_tokenizer(path: Path, options: OnnxOptions) -> Any:
     if not path.is_file():
-        raise ArtifactError(path, expected="a tokenizer in the format of Hugging Face tokenizers", seen="no such file")
+        raise ArtifactError(
+            path, expected="a tokenizer in the format of Hugging Face tokenizers", seen="no such file"
+        )
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the binding raises bare Exception
@@ -124,7 +126,9 @@ def _load_tokenizer(path: Path, options: OnnxOptions) -> Any:
     pad = json.loads(path.read_text(encoding="utf-8")).get("padding") or {}
     # Files of some models ask for padding to a fixed length, which only costs time.
     tokenizer.enable_padding(
-        length=options.pad_to_tokens or None, pad_id=pad.get("pad_id", 0), pad_token=pad.get("pad_token", "[PAD]")
+        length=options.pad_to_tokens or None,
+        pad_id=pad.get("pad_id", 0),
+        pad_token=pad.get("pad_token", "[PAD]"),
     )
     return tokenizer
 
@@ -142,7 +146,9 @@ def _load_session(path: Path, options: OnnxOptions) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # the binding has a class per status code, all deriving from Exception
-        raise ArtifactError(path, expected="an ONNX graph", seen=f"ONNX Runtime refused it: {error}") from error
+        raise ArtifactError(
+            path, expected="an ONNX graph", seen=f"ONNX Runtime refused it: {error}"
+        ) from error
 
 
 def _card_name(directory: Path) -> str:
@@ -152,4 +158,6 @@ def _card_name(directory: Path) -> str:
     try:
         return f"onnx:{json.loads(card.read_text(encoding='utf-8'))['name']}"
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(card, expected='a JSON object with a "name"', seen=f"it is not: {error}") from error
+        raise ArtifactError(
+            card, expected='a JSON object with a "name"', seen=f"it is not: {error}"
+        ) from error

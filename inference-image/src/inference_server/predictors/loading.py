@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-from inference_server.artifacts import ArtifactError
-from inference_server.predictors.base import Predictor
+from inference_server.artifacts import MANIFEST_FILE, ArtifactError, Manifest, load_manifest
+from inference_server.encoders.onnx import OnnxOptions
+from inference_server.encoders.resolve import resolve_encoder
+from inference_server.predictors.base import ModelInfo, Predictor
+from inference_server.predictors.emotion import EmotionPredictor, Thresholds
+from inference_server.predictors.heads import LINEAR_FILE, PROTOTYPES_FILE, LinearHead, Prototypes
+
+TIE_BREAK_DELTA_VARIABLE: Final = "INFERENCE_TIE_BREAK_DELTA"
+LOW_CONFIDENCE_VARIABLE: Final = "INFERENCE_LOW_CONFIDENCE"
+INTRA_OP_THREADS_VARIABLE: Final = "INFERENCE_INTRA_OP_THREADS"
+MEMORY_ARENA_VARIABLE: Final = "INFERENCE_MEMORY_ARENA"
+MAX_TOKENS_VARIABLE: Final = "INFERENCE_MAX_TOKENS"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,11 +40,53 @@ class PredictorConfig:
     memory_arena: bool = False
     max_tokens: int = 128
 
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("tie_break_delta", 0, 1),
+            ("low_confidence", 0, 1),
+            ("intra_op_threads", 1, 256),
+            ("max_tokens", 8, 512),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                message = f"{name} must be {low}..{high}, but it is {value}."
+                raise ValueError(message)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> PredictorConfig:
+        """Read ``INFERENCE_TIE_BREAK_DELTA`` and its siblings; what is not set keeps its default.
+
+        Raises:
+            ValueError: naming the variable, what was expected and what was seen.
+        """
+        values = os.environ if environment is None else environment
+        return cls(
+            tie_break_delta=_number(values, TIE_BREAK_DELTA_VARIABLE, 0.05),
+            low_confidence=_number(values, LOW_CONFIDENCE_VARIABLE, 0.4),
+            intra_op_threads=int(_number(values, INTRA_OP_THREADS_VARIABLE, 1)),
+            memory_arena=values.get(MEMORY_ARENA_VARIABLE, "0").strip().lower() in {"1", "true", "yes", "on"},
+            max_tokens=int(_number(values, MAX_TOKENS_VARIABLE, 128)),
+        )
+
+
+def _number(values: Mapping[str, str], name: str, default: float) -> float:
+    raw = values.get(name, "").strip()
+    if not raw:
+        return default
+    try:
+        return float(raw)
+    except ValueError as error:
+        message = f"{name} must be a number, but it is {raw!r}. Set it to a number or unset it."
+        raise ValueError(message) from error
+
 
 def load_predictor(
     artifacts: Path, *, encoder_override: str | None = None, config: PredictorConfig | None = None
 ) -> Predictor:
     """Verify ``artifacts`` and load its predictor.
+
+    A head whose dimension is not the encoder's is loaded all the same: its route is left on every text and
+    counted as a mismatch, which is what a rollout has to see.
 
     Args:
         artifacts: directory with ``manifest.json``.
@@ -41,5 +96,51 @@ def load_predictor(
 
     Raises:
         ArtifactError: naming the file, what was expected and what was seen.
+        ValueError: an environment variable is out of range.
     """
-    raise ArtifactError(artifacts, expected="a loader", seen=f"none is written yet ({encoder_override}, {config})")
+    settings = config or PredictorConfig.from_environment()
+    manifest = load_manifest(artifacts)
+    options = OnnxOptions(
+        intra_op_threads=settings.intra_op_threads,
+        memory_arena=settings.memory_arena,
+        max_tokens=max(settings.max_tokens, int(_serving(artifacts, manifest, "pad_to_tokens"))),
+        pad_to_tokens=int(_serving(artifacts, manifest, "pad_to_tokens")),
+    )
+    count = len(manifest.labels)
+    # Heads first: they are small, so a bad one is reported before an encoder is loaded for nothing.
+    linear = LinearHead.read(artifacts / LINEAR_FILE, count) if manifest.has(LINEAR_FILE) else None
+    prototypes = (
+        Prototypes.read(artifacts / PROTOTYPES_FILE, count) if manifest.has(PROTOTYPES_FILE) else None
+    )
+    encoder = resolve_encoder(encoder_override or manifest.encoder, base=artifacts, options=options)
+    info = ModelInfo(
+        artifact_sha256=manifest.sha256,
+        config_sha256=manifest.config_sha256,
+        encoder=encoder.name,
+        dimension=encoder.dimension,
+        labels=manifest.labels,
+    )
+    thresholds = Thresholds(
+        tie_break_delta=settings.tie_break_delta,
+        low_confidence=settings.low_confidence,
+        linear_minimum=_serving(artifacts, manifest, "linear_minimum"),
+        prototypes_minimum=_serving(artifacts, manifest, "prototypes_minimum"),
+    )
+    return EmotionPredictor(
+        name=manifest.name,
+        version=manifest.version,
+        info=info,
+        encoder=encoder,
+        linear=linear,
+        prototypes=prototypes,
+        thresholds=thresholds,
+    )
+
+
+def _serving(artifacts: Path, manifest: Manifest, name: str) -> float:
+    value: Any = manifest.serving.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ArtifactError(
+            artifacts / MANIFEST_FILE, expected=f"serving.{name} as a number", seen=f"it is {value!r}"
+        )
+    return float(value)
