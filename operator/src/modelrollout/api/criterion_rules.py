@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from modelrollout.api.base import Rule
-from modelrollout.api.presets import CONTRACT_ARGS, PRESETS, Preset
+from modelrollout.api.presets import CONTRACT_ARGS, PRESETS, Preset, Unit
 
 QUERY_VARIABLES: Final = ("candidatePods", "stablePods", "namespace", "window")
 """Names that `${...}` in a query may have."""
@@ -56,6 +56,16 @@ def _variables_rule(field: str, attribute: str) -> Rule:
 def _has_limit(criterion: Any) -> bool:
     bounds = criterion.min is not None or criterion.max is not None
     return bounds != (criterion.compare is not None)
+
+
+def _units_fit(criterion: Any) -> bool:
+    """Whether every limit with a unit has one that the preset can have; a query can have any."""
+    if criterion.info is None:
+        return True
+    limits = [limit for limit in (criterion.min, criterion.max, criterion.pause_below) if limit is not None]
+    if criterion.info.unit is Unit.SECONDS:
+        return not any(limit.unit and not limit.is_time for limit in limits)
+    return not any(limit.unit and not limit.is_percent for limit in limits)
 
 
 def _required_args_given(criterion: Any) -> bool:
@@ -123,6 +133,12 @@ CRITERION_RULES: Final = (
         field="min",
         message="min must not be above max",
         holds=lambda c: c.min is None or c.max is None or c.min.value <= c.max.value,
+    ),
+    Rule(
+        field="preset",
+        message="a limit has a unit that the preset does not have: a latency is a time such as 200ms, "
+        "all others are plain numbers or percentages",
+        holds=_units_fit,
     ),
     Rule(
         field="pauseBelow",

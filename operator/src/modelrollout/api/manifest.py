@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from modelrollout.api.base import Rule
 from modelrollout.api.constants import API_VERSION, KIND
@@ -26,7 +27,23 @@ NAME_RULE: Final = Rule(
 _SENTENCES: Final = {
     "missing": "must be given",
     "extra_forbidden": "is no field of a ModelRollout; see `kubectl explain mro.spec --recursive`",
+    "enum": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_long": "must have at most {max_length} {things}",
+    "too_short": "must have at least {min_length} {things}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text; write it in quotes",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "mapping_type": "must be an object",
+    "model_type": "must be an object",
 }
+_COUNTED: Final = ("too_long", "too_short", "string_too_long", "string_too_short")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +71,32 @@ def spec_problems(error: ValidationError) -> list[Problem]:
     for detail in error.errors():
         path = path_of(detail["loc"])
         if detail["type"] == "rules":
-            for field, message in detail["ctx"]["broken"]:
-                problems.append(Problem(path=f"{path}.{field}" if field else path, message=message))
-        else:
-            message = _SENTENCES.get(detail["type"], detail["msg"])
-            seen = detail["input"]
-            if (
-                detail["type"] not in _SENTENCES
-                and isinstance(seen, str | int | float)
-                and repr(seen) not in message
-            ):
-                message = f"{message}, not {seen!r}"
-            problems.append(Problem(path=path, message=message))
+            problems += [
+                Problem(path=f"{path}.{field}" if field else path, message=message)
+                for field, message in detail["ctx"]["broken"]
+            ]
+        elif not (detail["type"] == "too_short" and _explained(path, problems)):
+            problems.append(Problem(path=path, message=_sentence(detail)))
     return problems
+
+
+def _explained(path: str, problems: list[Problem]) -> bool:
+    """Whether a list only looks too short because of items that are wrong themselves."""
+    return any(problem.path.startswith(f"{path}[") for problem in problems)
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """What is wrong and what was seen."""
+    kind, seen = detail["type"], detail["input"]
+    if kind in _SENTENCES:
+        things = "characters" if isinstance(seen, str) else "items"
+        text = _SENTENCES[kind].format(**{"things": things, **detail.get("ctx", {})})
+    else:
+        text = detail["msg"]
+    if kind in _COUNTED:
+        return f"{text}, not {len(seen)}"
+    told = kind in ("missing", "extra_forbidden") or repr(seen) in text
+    return text if told or not isinstance(seen, str | int | float) else f"{text}, not {seen!r}"
 
 
 def manifest_problems(document: object) -> list[Problem]:
