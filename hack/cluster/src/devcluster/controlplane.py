@@ -1,0 +1,348 @@
+"""A control plane without nodes: etcd, kube-apiserver, controller manager, and on demand scheduler and fake nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from devcluster import kwok, tools
+from devcluster.cluster import Cluster, checked_name
+from devcluster.errors import NotReadyError, UsageError
+from devcluster.paths import GIB, require_free, state_dir
+from devcluster.pki import Authority, KeyPair, Request, token_key, write_kubeconfig
+from devcluster.ports import LOOPBACK, free_ports
+from devcluster.ports import require_free as require_free_port
+from devcluster.processes import ProcessRecord, tail
+from devcluster.progress import step
+from devcluster.statefile import ClusterState, all_states
+
+SERVICE_RANGE = "10.201.0.0/16"
+_SERVICE_IP = "10.201.0.1"
+_CLIENTS = (
+    Request("admin", "admin", ("system:masters",)),
+    Request("controller-manager", "system:kube-controller-manager"),
+    Request("scheduler", "system:kube-scheduler"),
+    Request("kwok", "kwok", ("system:masters",)),
+)
+_SERVER_NAMES = (
+    f"IP:{LOOPBACK}",
+    f"IP:{_SERVICE_IP}",
+    "DNS:localhost",
+    "DNS:kubernetes",
+    "DNS:kubernetes.default",
+    "DNS:kubernetes.default.svc",
+    "DNS:kubernetes.default.svc.cluster.local",
+)
+
+
+def parent_dir() -> Path:
+    """The directory that holds one directory for each control plane."""
+    return state_dir() / "control-planes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlane(Cluster):
+    """A running control plane; leaving its `with` block removes every trace of it."""
+
+    directory: Path
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        name: str | None = None,
+        scheduler: bool = False,
+        kwok_nodes: int = 0,
+        port: int | None = None,
+        lasting: bool = False,
+    ) -> Self:
+        """Start one and wait until it serves (about three seconds once its program is built).
+
+        `kwok_nodes` fake nodes imply the scheduler. `port` is the API server's, else any free one. A `lasting` one
+        stays until `down`; any other is removed, at the latest by the next start, once this process is gone.
+        """
+        collect_orphans()
+        if not 0 <= kwok_nodes <= 252:
+            raise UsageError(f"the number of kwok nodes must be from 0 to 252, got {kwok_nodes}")
+        chosen = checked_name(name or f"cp-{os.getpid()}-{secrets.token_hex(3)}")
+        tools.component("kube-apiserver")  # may take minutes: before anything is started
+        if kwok_nodes:
+            tools.kwok()
+        if port is not None:
+            require_free_port(port, "the API server")
+        require_free(state_dir(), GIB // 2, "a control plane")
+        state = _claim(chosen, lasting)
+        try:
+            with step(f"starting the control plane {chosen}"):
+                _Starter(state, port).run(scheduler=scheduler or kwok_nodes > 0, kwok_nodes=kwok_nodes)
+        except BaseException:
+            state.destroy(grace_seconds=0.3)
+            raise
+        return cls(name=chosen, kubeconfig=state.directory / "kubeconfig", directory=state.directory)
+
+    @classmethod
+    def attach(cls, name: str) -> Self | None:
+        """The running control plane of that name, or None."""
+        state = ClusterState.load(parent_dir() / checked_name(name))
+        kubeconfig = state.directory / "kubeconfig"
+        alive = {record.name for record in state.running()}
+        if not state.facts.get("ready") or not set(state.facts["components"]) <= alive:
+            return None
+        return cls(name=name, kubeconfig=kubeconfig, directory=state.directory)
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate that the server's is verified with."""
+        return self.directory / "pki" / "ca.crt"
+
+    def log(self, component: str) -> Path:
+        """The log of `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` or `kwok`."""
+        return ClusterState(self.directory).log(component)
+
+    def stop(self) -> list[str]:
+        """End its processes and remove its directory; returns the names of what ran. Harmless when repeated."""
+        # Nothing of it is kept, so nothing needs the time that an orderly shutdown of the API server takes.
+        return ClusterState.load(self.directory).destroy(grace_seconds=0.3)
+
+    def __enter__(self) -> Self:
+        """Nothing more to do: it was started."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+
+def collect_orphans() -> list[str]:
+    """Remove the control planes whose owner died without removing them; returns their names."""
+    removed = []
+    for state in all_states(parent_dir()):
+        if state.orphaned():
+            state.destroy(grace_seconds=0.3)
+            removed.append(state.name)
+    return removed
+
+
+def _claim(name: str, lasting: bool) -> ClusterState:
+    """Make the state directory, after clearing what a crash left in it; UsageError if it is in use."""
+    directory = parent_dir() / name
+    old = ClusterState.load(directory)
+    if directory.exists():
+        if old.running() and (old.owner is None or old.owner.alive()) and old.facts.get("ready"):
+            raise UsageError(
+                f"a control plane named {name} is already running; use it (KUBECONFIG={directory}/kubeconfig), "
+                f"or end it by `python -m devcluster down --name {name}`"
+            )
+        old.destroy(grace_seconds=0.3)
+    directory.mkdir(parents=True, mode=0o700)
+    state = ClusterState(directory, owner=None if lasting else ProcessRecord.of(os.getpid(), "owner"))
+    state.save()
+    return state
+
+
+class _Starter:
+    """Starts the components of one control plane in the order in which they need each other."""
+
+    def __init__(self, state: ClusterState, port: int | None) -> None:
+        self.state = state
+        self.directory = state.directory
+        self.api_port, self.etcd_port, self.peer_port, self.manager_port, self.scheduler_port = free_ports(5)
+        self.api_port = port or self.api_port
+        self.server = f"https://{LOOPBACK}:{self.api_port}"
+        self.pairs: dict[str, KeyPair] = {}
+
+    def run(self, *, scheduler: bool, kwok_nodes: int) -> None:
+        self._etcd()
+        self._certificates()
+        cluster = Cluster(name=self.state.name, kubeconfig=self.directory / "kubeconfig")
+        self._apiserver()
+        self._wait(cluster)
+        self._controller_manager()
+        if scheduler:
+            self._scheduler()
+        if kwok_nodes:
+            stage_file = kwok.write_stages(self.directory / "stages.yaml")
+            self.state.spawn("kwok", [tools.kwok(), *kwok.arguments(self._kubeconfig("kwok"), stage_file)])
+            kwok.create_nodes(cluster, kwok_nodes)
+        self._wait_for_components(cluster, kwok_nodes)
+        self.state.facts = {
+            "ready": True,
+            "server": self.server,
+            "components": [r.name for r in self.state.processes],
+        }
+        self.state.save()
+
+    def _etcd(self) -> None:
+        peer = f"http://{LOOPBACK}:{self.peer_port}"
+        self.state.spawn(
+            "etcd",
+            [
+                tools.component("etcd"),
+                "--name=default",
+                f"--data-dir={self.directory}/etcd",
+                f"--listen-client-urls={self._etcd_url}",
+                f"--advertise-client-urls={self._etcd_url}",
+                f"--listen-peer-urls={peer}",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
+                "--unsafe-no-fsync",  # its data need not outlive a power cut
+                "--log-level=warn",
+                "--quota-backend-bytes=2147483648",
+                "--auto-compaction-retention=10m",
+            ],
+        )
+
+    @property
+    def _etcd_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.etcd_port}"
+
+    def _certificates(self) -> None:
+        authority = Authority(self.directory / "pki")
+        self.pairs = authority.sign_all(
+            [
+                Request("apiserver", "kube-apiserver", alternative_names=_SERVER_NAMES),
+                *_CLIENTS,
+            ]
+        )
+        self.pairs["ca"] = authority.pair
+        self.pairs["sa"] = token_key(authority.directory)
+        self._kubeconfig("admin", self.directory / "kubeconfig")
+
+    def _kubeconfig(self, client: str, path: Path | None = None) -> Path:
+        return write_kubeconfig(
+            path or self.directory / "pki" / f"{client}.kubeconfig",
+            server=self.server,
+            ca=self.pairs["ca"].certificate,
+            client=self.pairs[client],
+            context=self.state.name,
+        )
+
+    def _apiserver(self) -> None:
+        serving, authority, token = self.pairs["apiserver"], self.pairs["ca"], self.pairs["sa"]
+        self.state.spawn(
+            "kube-apiserver",
+            [
+                tools.component("kube-apiserver"),
+                f"--etcd-servers={self._etcd_url}",
+                f"--bind-address={LOOPBACK}",
+                f"--secure-port={self.api_port}",
+                f"--advertise-address={LOOPBACK}",
+                # Nothing runs in pods here, and a loopback address is not allowed as the endpoint of a Service.
+                "--endpoint-reconciler-type=none",
+                f"--tls-cert-file={serving.certificate}",
+                f"--tls-private-key-file={serving.key}",
+                f"--client-ca-file={authority.certificate}",
+                "--authorization-mode=Node,RBAC",
+                f"--service-account-key-file={token.certificate}",
+                f"--service-account-signing-key-file={token.key}",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+                "--allow-privileged=true",
+                "--profiling=false",
+                f"--cert-dir={self.directory}/pki",
+            ],
+        )
+
+    def _controller_manager(self) -> None:
+        authority = self.pairs["ca"]
+        self.state.spawn(
+            "kube-controller-manager",
+            [
+                tools.component("kube-controller-manager"),
+                *self._manager_flags("controller-manager", self.manager_port),
+                f"--service-account-private-key-file={self.pairs['sa'].key}",
+                f"--root-ca-file={authority.certificate}",
+                f"--cluster-signing-cert-file={authority.certificate}",
+                f"--cluster-signing-key-file={authority.key}",
+                "--use-service-account-credentials=true",
+                # Tests scale hundreds of Deployments at once; the default of 20 requests a second would be measured.
+                "--kube-api-qps=1000",
+                "--kube-api-burst=2000",
+            ],
+        )
+
+    def _scheduler(self) -> None:
+        config = self.directory / "scheduler.json"
+        config.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "kubescheduler.config.k8s.io/v1",
+                    "kind": "KubeSchedulerConfiguration",
+                    "clientConnection": {
+                        "kubeconfig": str(self._kubeconfig("scheduler")),
+                        "qps": 1000,
+                        "burst": 2000,
+                    },
+                    "leaderElection": {"leaderElect": False},
+                }
+            )
+        )
+        flags = [
+            f
+            for f in self._manager_flags("scheduler", self.scheduler_port)
+            if not f.startswith("--kubeconfig")
+        ]
+        self.state.spawn(
+            "kube-scheduler",
+            [
+                tools.component("kube-scheduler"),
+                f"--config={config}",
+                *(f for f in flags if not f.startswith("--leader-elect")),
+            ],
+        )
+
+    def _manager_flags(self, client: str, port: int) -> list[str]:
+        kubeconfig, serving = self._kubeconfig(client), self.pairs["apiserver"]
+        return [
+            f"--kubeconfig={kubeconfig}",
+            f"--authentication-kubeconfig={kubeconfig}",
+            f"--authorization-kubeconfig={kubeconfig}",
+            f"--bind-address={LOOPBACK}",
+            f"--secure-port={port}",
+            f"--tls-cert-file={serving.certificate}",
+            f"--tls-private-key-file={serving.key}",
+            "--leader-elect=false",
+            "--profiling=false",
+        ]
+
+    def _wait(self, cluster: Cluster) -> None:
+        try:
+            cluster.wait_for_api(timeout=60)
+        except NotReadyError as error:
+            raise NotReadyError(f"{error}\n{self._dead_or('kube-apiserver')}") from error
+
+    def _dead_or(self, default: str) -> str:
+        dead = [record.name for record in self.state.processes if not record.alive()]
+        name = (dead or [default])[0]
+        return f"{name} {'ended by itself' if dead else 'is running'}; the end of its log:\n{tail(self.state.log(name))}"
+
+    def _wait_for_components(self, cluster: Cluster, kwok_nodes: int) -> None:
+        """The controller manager proves itself by a service account, the fake nodes by being Ready."""
+        deadline = time.monotonic() + 60
+        missing = "the service account default/default"
+        while time.monotonic() < deadline:
+            if cluster.request("GET", "/api/v1/namespaces/default/serviceaccounts/default")[0] == 200:
+                ready = _ready_nodes(cluster) if kwok_nodes else 0
+                if ready == kwok_nodes and all(record.alive() for record in self.state.processes):
+                    return
+                missing = f"{kwok_nodes} ready fake nodes ({ready} are)"
+            time.sleep(0.05)
+        raise NotReadyError(
+            f"the control plane did not bring {missing} within 60 s; {self._dead_or('kube-controller-manager')}"
+        )
+
+
+def _ready_nodes(cluster: Cluster) -> int:
+    status, body = cluster.request("GET", "/api/v1/nodes")
+    if status != 200:
+        return 0
+    conditions = [item.get("status", {}).get("conditions", []) for item in json.loads(body)["items"]]
+    return sum(any(c["type"] == "Ready" and c["status"] == "True" for c in found) for found in conditions)

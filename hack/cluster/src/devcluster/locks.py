@@ -1,0 +1,20 @@
+"""Locks between processes; the kernel frees them when a process dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from devcluster.progress import step
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; says so when somebody else keeps it for long."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        with step(f"waiting for another process that holds {path.name}"):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
