@@ -1,4 +1,5 @@
-"""A test's hold on the exporter process: pods that export the metrics contract with the values a test wants."""
+"""A test's hold on the exporter process: pods that export the metrics contract with the values a test
+wants."""
 
 from __future__ import annotations
 
@@ -174,7 +175,8 @@ class Pod:
             self._histogram("model_confidence", CONFIDENCE_BOUNDS, {}, per_bound=[])
 
     def healthy(self, rps: float = 50.0) -> None:
-        """Steady good traffic of `rps` requests a second: all by the linear head, P95 under 50 ms, no error."""
+        """Steady good traffic of `rps` requests a second: all by the linear head, P95 under 50 ms, no
+        error."""
         with self.exporter.together():
             self.rate("model_requests_total", rps, code="200")
             for label in LABELS:
@@ -197,7 +199,8 @@ class Pod:
                     self.rate("model_predictions_total", rate, route=route, label=label)
 
     def labels(self, rps: float, **shares: float) -> None:
-        """Predictions of `rps` a second by the linear head split over the labels by share (joy=0.5, anger=0.5)."""
+        """Predictions of `rps` a second by the linear head split over the labels by share (joy=0.5,
+        anger=0.5)."""
         with self.exporter.together():
             for label in LABELS:
                 self.rate(
@@ -216,7 +219,7 @@ class Pod:
         rates = [rps if mean <= bound else 0.0 for bound in CONFIDENCE_BOUNDS]
         self._histogram("model_confidence", CONFIDENCE_BOUNDS, {}, rates, rps=rps, mean=mean)
 
-    def _histogram(  # noqa: PLR0913 - the parts of a histogram
+    def _histogram(
         self,
         name: str,
         bounds: tuple[float, ...],

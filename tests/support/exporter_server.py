@@ -1,4 +1,5 @@
-"""A model server's metrics without the model: an HTTP process whose series a test sets while Prometheus scrapes it.
+"""A model server's metrics without the model: an HTTP process whose series a test sets while Prometheus
+scrapes it.
 
 Standard library only, so that it also runs in a bare container. Paths:
 
@@ -54,9 +55,10 @@ class Store:
     def apply(self, operations: list[dict[str, Any]]) -> None:
         """Do `operations`; each names `op`, `namespace`, `pod` and what that op needs.
 
-        set: metric, labels, value (stops growth) · inc: metric, labels, value · rate: metric, labels, value (per
-        second) · drop: metric, labels (one series gone) · add / remove: the pod · fail: value true makes its own
-        page answer 500 · delay: value in seconds before its own page answers.
+        set: metric, labels, value (stops growth) · inc: metric, labels, value · rate: metric, labels, value
+            (per
+        second) · drop: metric, labels (one series gone) · add / remove: the pod · fail: value true makes its
+        own page answer 500 · delay: value in seconds before its own page answers.
         """
         with self._lock:
             now = time.monotonic()

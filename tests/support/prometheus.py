@@ -1,4 +1,5 @@
-"""A real Prometheus for a test: Debian's binary (or the one in PATH), its own directory and port, ended with the test."""
+"""A real Prometheus for a test: Debian's binary (or the one in PATH), its own directory and port, ended with
+the test."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def scrape_config(
 ) -> str:
     """Prometheus configuration that scrapes the exporter.
 
-    `per_pod_targets`: every pod is a target of its own with its own scrape phase, found within about 10 s; else one
-    page has them all and a new pod shows at the next scrape.
+    `per_pod_targets`: every pod is a target of its own with its own scrape phase, found within about 10 s;
+    else one page has them all and a new pod shows at the next scrape.
     """
     address = f"127.0.0.1:{exporter.port}"
     if per_pod_targets:
@@ -53,7 +54,7 @@ def scrape_config(
         source = f'static_configs: [{{targets: ["{address}"]}}]'
     milliseconds = round(scrape_interval * 1000)
     return (
-        f"global: {{scrape_interval: {milliseconds}ms, scrape_timeout: {milliseconds}ms, evaluation_interval: 1m}}\n"
+        f"global: {{scrape_interval: {milliseconds}ms, scrape_timeout: {milliseconds}ms}}\n"
         f"scrape_configs:\n- job_name: models\n  honor_labels: true\n  {source}\n{extra}"
     )
 

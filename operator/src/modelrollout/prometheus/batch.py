@@ -1,0 +1,198 @@
+"""Many rollouts in one request, without one bad query blinding the others. Blocking; runs in worker
+threads."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from modelrollout.prometheus.client import PrometheusClient
+from modelrollout.prometheus.errors import FailureKind, PrometheusError
+from modelrollout.prometheus.joining import (
+    NOTHING,
+    Answer,
+    is_scalar,
+    is_self_contained,
+    joined,
+    labelled,
+    single,
+    split,
+)
+from modelrollout.prometheus.queries import RolloutQueries
+from modelrollout.prometheus.samples import Outcome
+
+_serials = itertools.count()
+_CULPRITS_KEPT: Final = 10_000
+_PROBE: Final = "vector(1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One PromQL expression of one rollout; `text` is its form in a joined query."""
+
+    id: str
+    promql: str
+    text: str
+    joinable: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """The questions of a rollout, made once. Equal questions of several criteria are asked once.
+
+    Attributes:
+        rollout: Whose.
+        parts: By criterion, letter of the part to id of the question.
+        questions: By id.
+        freshness: Id of the question for the newest scrape.
+    """
+
+    rollout: RolloutQueries
+    parts: Mapping[str, Mapping[str, str]]
+    questions: Mapping[str, Question]
+    freshness: str
+
+    def chosen(self, names: Iterable[str]) -> list[Question]:
+        """The questions for these criteria and the newest scrape, each once."""
+        ids = dict.fromkeys(id_ for name in names for id_ in self.parts[name].values())
+        return [self.questions[id_] for id_ in (*ids, self.freshness)]
+
+
+def render_questions(rollout: RolloutQueries) -> Rendered:
+    """Give every different question of the rollout an id that no other rollout in this process has."""
+    serial = next(_serials)
+    ids: dict[str, str] = {}
+
+    def id_of(promql: str) -> str:
+        return ids.setdefault(promql, f"{serial}.{len(ids)}")
+
+    parts = {
+        name: {letter: id_of(promql) for letter, promql in query.parts}
+        for name, query in rollout.queries.items()
+    }
+    freshness = id_of(rollout.freshness)
+    questions = {
+        id_: Question(id_, promql, labelled(promql, id_), is_self_contained(promql))
+        for promql, id_ in ids.items()
+    }
+    return Rendered(rollout, parts, questions, freshness)
+
+
+@dataclass
+class Asker:
+    """Asks one server many questions at once.
+
+    A joined query that is refused, or too heavy, is halved until the culprit stands alone; that one is asked
+    alone from then on for `memory` seconds, so that the search is not repeated every time.
+    """
+
+    client: PrometheusClient
+    memory: float = 300.0
+    _alone_until: dict[str, float] = field(default_factory=dict)
+    _scalars: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, groups: Sequence[Sequence[Question]]) -> dict[str, Outcome]:
+        """The outcome of every question by id.
+
+        Args:
+            groups: The questions of each rollout; a group is halved only after it has been told from the
+                others.
+
+        Raises:
+            PrometheusError: The server as a whole gives no answers.
+        """
+        now = time.monotonic()
+        alone = [q for group in groups for q in group if not q.joinable or self._is_culprit(q, now)]
+        excluded = {q.id for q in alone}
+        together = [[q for q in group if q.id not in excluded] for group in groups]
+        outcomes: dict[str, Outcome] = {}
+        self._ask_together([group for group in together if group], outcomes)
+        for question in alone:
+            outcomes[question.id] = self._ask_alone(question)
+        return outcomes
+
+    def makes_trouble(self, questions: Iterable[Question]) -> bool:
+        """Whether one of them cannot be joined, or made a joined query fail lately."""
+        now = time.monotonic()
+        return any(not q.joinable or self._is_culprit(q, now) for q in questions)
+
+    def _is_culprit(self, question: Question, now: float) -> bool:
+        until = self._alone_until.get(question.promql)
+        return until is not None and now < until
+
+    def _ask_together(self, groups: Sequence[Sequence[Question]], outcomes: dict[str, Outcome]) -> None:
+        questions = [question for group in groups for question in group]
+        if not questions:
+            return
+        try:
+            result = self.client.query(joined([self._text(q) for q in questions]), legs=len(questions))
+        except PrometheusError as error:
+            self._raise_if_outage(error)
+            self._halve(groups, questions, outcomes)
+            return
+        answers = split(result)
+        for question in questions:
+            outcomes[question.id] = answers.get(question.id, NOTHING)
+
+    def _halve(
+        self, groups: Sequence[Sequence[Question]], questions: list[Question], outcomes: dict[str, Outcome]
+    ) -> None:
+        if len(questions) == 1:
+            self._remember(self._alone_until, questions[0].promql)
+            outcomes[questions[0].id] = self._ask_alone(questions[0])
+            return
+        parts = groups if len(groups) > 1 else [[question] for question in questions]
+        middle = len(parts) // 2
+        self._ask_together(parts[:middle], outcomes)
+        self._ask_together(parts[middle:], outcomes)
+
+    def _ask_alone(self, question: Question) -> Outcome:
+        try:
+            result = self.client.query(question.promql)
+        except PrometheusError as error:
+            self._raise_if_outage(error)
+            return error
+        if is_scalar(result):
+            with self._lock:
+                self._alone_until.pop(question.promql, None)
+            if question.joinable and single(result).values is not None:
+                self._remember(self._scalars, question.promql)
+        return single(result)
+
+    def _raise_if_outage(self, error: PrometheusError) -> None:
+        """A timeout may be the fault of one heavy query: only if a trivial one fails too is the server at
+        fault."""
+        if error.kind is FailureKind.TIMEOUT:
+            self.client.query(_PROBE)
+        elif error.is_outage:
+            raise error
+
+    def _text(self, question: Question) -> str:
+        if question.promql in self._scalars:
+            return labelled(question.promql, question.id, scalar=True)
+        return question.text
+
+    def _remember(self, memory: dict[str, float], promql: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if len(memory) >= _CULPRITS_KEPT:
+                memory.clear()
+            memory[promql] = now + self.memory
+
+
+def newest_scrape(outcome: Outcome | None) -> float | None:
+    """Time of the newest scrape by Prometheus' clock, or None if it does not say."""
+    if not isinstance(outcome, Answer) or not outcome.values:
+        return None
+    return outcome.values[0]
+
+
+def evaluated_at(outcomes: Mapping[str, Any]) -> float | None:
+    """When Prometheus evaluated, by its own clock; None if no question yielded anything."""
+    times = [outcome.at for outcome in outcomes.values() if isinstance(outcome, Answer) and outcome.at]
+    return max(times, default=None)

@@ -1,0 +1,100 @@
+"""When the next scrape of a rollout's pods will be, learned from when the last ones were.
+
+A value can only have changed after a scrape. Asking just after one, instead of whenever the interval happens
+to end, saves on average half a scrape interval between a bad value and the revert, without one more question.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+_TOLERANCE: Final = 0.02
+_KEPT: Final = 4
+_OFFSETS_KEPT: Final = 20
+_FIRST_MARGIN: Final = 0.05
+_LEAST_MARGIN: Final = 0.02
+_MOST_MARGIN: Final = 0.5
+_MISSES_ALLOWED: Final = 3
+
+
+class ScrapePhase:
+    """Learns the rhythm of one rollout's scrapes. All times are seconds; `local` ones are the caller's
+    monotonic clock.
+
+    Prometheus stamps a sample with the time at which its scrape began, and shows it when the scrape has
+    ended: the margin between the two is learned as well, by asking a little later each time nothing new was
+        there.
+    """
+
+    def __init__(self) -> None:
+        self._gaps: deque[float] = deque(maxlen=_KEPT)
+        self._offsets: deque[float] = deque(maxlen=_OFFSETS_KEPT)
+        self._newest: float | None = None
+        self._expected: float | None = None
+        self._margin = _FIRST_MARGIN
+        self._misses = 0
+
+    @property
+    def period(self) -> float | None:
+        """Seconds between scrapes, or a multiple of them if we ask more rarely; None while no rhythm is
+        known."""
+        if len(self._gaps) < 2:
+            return None
+        unit = min(self._gaps)
+        regular = all(abs(gap - round(gap / unit) * unit) <= _TOLERANCE + 0.01 * unit for gap in self._gaps)
+        return unit if regular else None
+
+    @property
+    def margin(self) -> float:
+        """Seconds after the start of a scrape at which its samples are expected to be visible."""
+        return self._margin
+
+    def observe(self, *, newest: float, evaluated: float, asked: float) -> None:
+        """Note an answer.
+
+        Args:
+            newest: Time of the newest scrape, by Prometheus' clock.
+            evaluated: When the query was evaluated, by Prometheus' clock.
+            asked: When it was sent, local.
+        """
+        # The smallest difference seen is the clocks' own; whatever is above it was time on the way.
+        self._offsets.append(evaluated - asked)
+        self._judge(newest)
+        if self._newest is not None and newest > self._newest + _TOLERANCE:
+            self._gaps.append(newest - self._newest)
+        if self._newest is None or newest > self._newest:
+            self._newest = newest
+
+    def _judge(self, newest: float) -> None:
+        expected, self._expected = self._expected, None
+        if expected is None:
+            return
+        if newest >= expected - 2 * _TOLERANCE:
+            self._misses = 0
+            self._margin = max(_LEAST_MARGIN, self._margin * 0.97)
+            return
+        self._misses += 1
+        self._margin = min(_MOST_MARGIN, self._margin + 0.03)
+        if self._misses >= _MISSES_ALLOWED:  # other pods, another rhythm
+            self._gaps.clear()
+            self._misses = 0
+            self._margin = _FIRST_MARGIN
+
+    def next_delay(self, *, now: float, interval: float) -> float:
+        """Seconds from `now` (local) until it is worth asking again: just after a scrape if the rhythm is
+        known.
+
+        The scrape nearest to the end of the interval is taken, between half of it and a quarter beyond; if
+        none falls there, the interval itself is kept.
+        """
+        period = self.period
+        if period is None or self._newest is None:
+            return interval
+        first = self._newest - min(self._offsets) + self._margin
+        ahead = round((now + interval - first) / period)
+        nearest = first + ahead * period - now
+        if not 0.5 * interval <= nearest <= 1.25 * interval:
+            return interval
+        self._expected = self._newest + ahead * period
+        return nearest
