@@ -163,6 +163,8 @@ class Matches:
 
 Int = Annotated[int, Strict()]
 """An integer, not a text that looks like one."""
+Float = Annotated[float, Strict()]
+"""A number, not a text that looks like one."""
 Bool = Annotated[bool, Strict()]
 """true or false, not a text that looks like it."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from modelrollout.api.base import Bool, Int, Rule, SetOf, SpecModel
+from modelrollout.api.base import Bool, Float, Int, Rule, SetOf, SpecModel
 from modelrollout.api.criterion_rules import CRITERION_RULES
 from modelrollout.api.durations import Duration, PositiveDuration, Quantity, UnsignedQuantity
 from modelrollout.api.presets import PRESETS, Preset, PresetInfo
@@ -144,10 +144,8 @@ class Criterion(SpecModel):
         "preset that counts samples, "
         "or samplesQuery.",
     )
-    confidence: float | None = Field(
+    confidence: Float | None = Field(
         default=None,
-        ge=0.5,
-        le=0.999,
         description="For ratios: judge by the Wilson bounds at this confidence instead of by the bare "
         "value. A breach needs the "
         "nearer bound beyond the limit; going on needs the farther bound within it, or minSamples reached.",

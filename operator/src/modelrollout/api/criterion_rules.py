@@ -161,6 +161,13 @@ CRITERION_RULES: Final = (
     ),
     Rule(
         field="confidence",
+        message="confidence must be from 0.5 to 0.999",
+        # not as minimum and maximum: the API server's sentence cuts such numbers to integers
+        cel="!has(self.confidence) || (self.confidence >= 0.5 && self.confidence <= 0.999)",
+        holds=lambda c: c.confidence is None or 0.5 <= c.confidence <= 0.999,
+    ),
+    Rule(
+        field="confidence",
         message="confidence needs a ratio with a known number of samples: "
         "a preset that is a share, or query with samplesQuery",
         cel="!has(self.confidence) || has(self.samplesQuery) || "

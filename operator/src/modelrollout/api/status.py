@@ -75,6 +75,9 @@ class RunStatus(StatusModel):
         description="No steps and no criteria: the first version of all, a return to the previous version, "
         "or promoted in full.",
     )
+    baseline_at: Timestamp | None = Field(
+        default=None, description="When the baseline was complete; absent where none is recorded."
+    )
     stage_at: Timestamp | None = Field(
         default=None,
         description="When the present stage before step 1 (baseline, shadow, validations) began.",
@@ -95,9 +98,9 @@ class StepStatus(StatusModel):
     progress: str = Field(
         default="", max_length=16, description="The step for people: 2/5 is the second of five."
     )
-    started_at: Timestamp = Field(description="When the step started.")
+    started_at: Timestamp = Field(description="When the step was decided.")
     reached_at: Timestamp | None = Field(
-        default=None, description="When the observed weight was first reached."
+        default=None, description="When the observed weight was first reached; the duration counts from here."
     )
     progressed_at: Timestamp | None = Field(
         default=None, description="When pods last became ready; spec.progressDeadline counts from here."

@@ -178,7 +178,8 @@ class Capacity(SpecModel):
         Rule(
             field="maxUnavailable",
             message="maxSurge and maxUnavailable cannot both be 0: no pod could ever move",
-            cel="!(self.maxSurge in [0, '0%'] && self.maxUnavailable in [0, '0%'])",
+            cel="!((self.maxSurge == 0 || self.maxSurge == '0%') && "
+            "(self.maxUnavailable == 0 || self.maxUnavailable == '0%'))",
             holds=lambda capacity: not (capacity.max_surge.is_zero and capacity.max_unavailable.is_zero),
         ),
     )
