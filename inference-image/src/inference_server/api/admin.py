@@ -1,0 +1,159 @@
+"""Status, reload, metrics, masking, comparisons: what operators and other servers ask."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Query, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from inference_server.api.predict import ERROR_RESPONSES
+from inference_server.errors import InvalidInputError, ReloadRefusedError
+from inference_server.masking import logged_text, mask
+from inference_server.predictors.base import Prediction
+from inference_server.schemas import (
+    CompareRequest,
+    CompareResponse,
+    DisagreementsResponse,
+    ErrorBody,
+    MaskRequest,
+    MaskResponse,
+    ModelStatus,
+    Ready,
+    ReloadRequest,
+)
+from inference_server.service import InferenceService, State
+from inference_server.shadow import COMPARE_PATH, ShadowJob
+
+_RELOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorBody, "description": "The body is not JSON in UTF-8."},
+    403: {"model": ErrorBody, "description": "A wrong token, or a directory outside of the models' root."},
+    409: {"model": ErrorBody, "description": "Another reload runs."},
+    422: {"model": ErrorBody, "description": "The artefacts cannot be loaded; the old ones go on serving."},
+    503: {"model": ErrorBody, "description": "No model is loaded yet."},
+}
+
+
+def router(service: InferenceService) -> APIRouter:
+    """The paths of this module."""
+    routes = APIRouter()
+    _add_model(routes, service)
+    _add_operations(routes, service)
+    _add_shadow(routes, service)
+    return routes
+
+
+def _add_model(routes: APIRouter, service: InferenceService) -> None:
+    @routes.get(
+        "/model/status",
+        tags=["model"],
+        responses={503: {"model": ErrorBody, "description": "No model is loaded yet."}},
+    )
+    async def status() -> ModelStatus:
+        """The model that serves, and how the server is set up."""
+        return _status(service)
+
+    @routes.post("/model/reload", tags=["model"], responses=_RELOAD_ERRORS)
+    async def reload(
+        body: ReloadRequest | None = None, authorization: Annotated[str | None, Header()] = None
+    ) -> ModelStatus:
+        """Load artefacts and swap them in; when they are bad, the old ones go on serving."""
+        _check_token(service, authorization)
+        await service.reload(body.artifacts if body else None)
+        return _status(service)
+
+
+def _check_token(service: InferenceService, authorization: str | None) -> None:
+    token_file = service.settings.reload_token_file
+    if token_file is None:
+        return
+    # Read each time: a mounted Secret changes under a running process.
+    expected = "Bearer " + token_file.read_text().strip()
+    if not hmac.compare_digest((authorization or "").encode(), expected.encode()):
+        service.registry.current.metrics.reload("refused")
+        raise ReloadRefusedError(
+            "A reload needs the header 'Authorization: Bearer TOKEN' with the right token."
+        )
+
+
+def _status(service: InferenceService) -> ModelStatus:
+    current = service.registry.current
+    info, settings = current.predictor.info, service.settings
+    return ModelStatus(
+        state=service.state.value,
+        model=current.identity.model,
+        version=current.identity.version,
+        artifacts=str(current.artifacts),
+        artifact_sha256=info.artifact_sha256,
+        config_sha256=info.config_sha256,
+        encoder=info.encoder,
+        dimension=info.dimension,
+        labels=list(info.labels),
+        routes=list(info.routes),
+        pod=settings.pod_name,
+        ready_after_seconds=service.ready_after,
+        uptime_seconds=time.monotonic() - service.started_at,
+        waiting_texts=service.waiting,
+        pii_masking=True,
+        prediction_log=sorted(settings.log_outputs),
+        shadow_url=settings.shadow_url,
+        added_latency_ms=settings.added_latency * 1000,
+    )
+
+
+def _add_operations(routes: APIRouter, service: InferenceService) -> None:
+    @routes.get(
+        "/health/startup",
+        tags=["operations"],
+        responses={503: {"model": Ready, "description": "A model is being loaded."}},
+    )
+    async def startup(response: Response) -> Ready:
+        """Whether the first model has been loaded; stays so while the server drains."""
+        if service.registry.loaded:
+            return Ready(ready=True, state=service.state.value)
+        response.status_code = 503
+        reason = service.failure or "a model is being loaded"
+        return Ready(ready=False, state=State.STARTING.value, reason=reason)
+
+    @routes.get("/metrics", tags=["operations"], response_class=Response)
+    async def metrics() -> Response:
+        """The metrics contract, for Prometheus."""
+        return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    @routes.post(
+        "/pii/mask", tags=["operations"], responses={400: {"model": ErrorBody}, 422: {"model": ErrorBody}}
+    )
+    async def pii_mask(body: MaskRequest) -> MaskResponse:
+        """Mask a text as the prediction log does, and show what the log would hold. Nothing is stored."""
+        if len(body.text) > service.settings.max_text_characters:
+            raise InvalidInputError(
+                f"The text has {len(body.text)} characters, over {service.settings.max_text_characters}."
+            )
+        return MaskResponse(masked=mask(body.text), logged=logged_text(body.text))
+
+
+def _add_shadow(routes: APIRouter, service: InferenceService) -> None:
+    @routes.post(COMPARE_PATH, tags=["shadow"], responses=ERROR_RESPONSES)
+    async def compare(body: CompareRequest) -> CompareResponse:
+        """Answer a copy of a request and count whether both servers agree."""
+        if len(body.answers) != len(body.texts):
+            raise InvalidInputError(f"There are {len(body.texts)} texts, but {len(body.answers)} answers.")
+        job = ShadowJob(
+            request_id=body.request_id,
+            texts=body.texts,
+            predictions=[
+                Prediction(label=answer.label, confidence=answer.confidence, route="", scores={})
+                for answer in body.answers
+            ],
+            version=body.version,
+        )
+        return CompareResponse.model_construct(agree=await service.compare(job))
+
+    @routes.get("/shadow/disagreements", tags=["shadow"], responses={422: {"model": ErrorBody}})
+    async def disagreements(limit: Annotated[int, Query(ge=0, le=100_000)] = 100) -> DisagreementsResponse:
+        """The last texts (masked) on which both servers disagreed."""
+        return DisagreementsResponse(
+            total=service.disagreements.total, items=service.disagreements.newest(limit)
+        )

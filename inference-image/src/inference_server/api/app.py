@@ -1,0 +1,67 @@
+"""The application: service, paths, limits, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+
+from inference_server.api import admin, errors, predict, v2
+from inference_server.api.middleware import FrameMiddleware
+from inference_server.registry import Loader
+from inference_server.service import InferenceService
+from inference_server.settings import Settings
+
+DESCRIPTION = "Serves a text classifier: plain JSON, and the Open Inference Protocol v2 over REST."
+
+
+def create_app(settings: Settings, loader: Loader) -> FastAPI:
+    """An application that loads its model in the background once it runs; see ``app.state.service``."""
+    service = InferenceService(settings, loader)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - the framework's signature
+        loading = asyncio.create_task(service.start(), name="load-model")
+        yield
+        await loading
+        await service.close()
+
+    app = FastAPI(
+        title="inference-server",
+        version=v2.server_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(predict.router(service))
+    app.include_router(v2.router(service))
+    app.include_router(admin.router(service))
+    errors.install(app)
+    app.add_middleware(FrameMiddleware, service=service)
+    _limit_schema(app, settings)
+    return app
+
+
+def _limit_schema(app: FastAPI, settings: Settings) -> None:
+    """Put the limits of this process into its OpenAPI document."""
+    original = app.openapi
+
+    def limited() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = original()["components"]["schemas"]
+            text = schemas["SingleText"]["properties"]["text"]
+            text["maxLength"] = settings.max_text_characters
+            schemas["MaskRequest"]["properties"]["text"]["maxLength"] = settings.max_text_characters
+            for name in ("ManyTexts", "CompareRequest"):
+                texts = schemas[name]["properties"]["texts"]
+                texts["maxItems"] = settings.max_texts
+                texts["items"]["maxLength"] = settings.max_text_characters
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = limited  # type: ignore[method-assign]

@@ -1,0 +1,86 @@
+"""The plain protocol: one text or several in, JSON out."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, BackgroundTasks, Body, Request, Response
+
+from inference_server.predictors.base import Prediction
+from inference_server.schemas import (
+    ErrorBody,
+    ManyAnswers,
+    ManyTexts,
+    PredictionOut,
+    SingleAnswer,
+    SingleText,
+)
+from inference_server.service import InferenceService, Outcome
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorBody, "description": "The body is not JSON in UTF-8."},
+    408: {"model": ErrorBody, "description": "The body came too slowly."},
+    413: {"model": ErrorBody, "description": "The body is too large."},
+    422: {"model": ErrorBody, "description": "The body does not fit the schema or its limits."},
+    500: {"model": ErrorBody, "description": "The model failed."},
+    503: {"model": ErrorBody, "description": "Overloaded or not ready; see Retry-After."},
+}
+
+
+def request_id(request: Request) -> str:
+    """The client's own ``x-request-id`` if it is a plain one, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def router(service: InferenceService) -> APIRouter:
+    """The paths of this module."""
+    routes = APIRouter(tags=["predict"])
+
+    @routes.post("/predict", responses=ERROR_RESPONSES)
+    async def predict(
+        request: Request,
+        response: Response,
+        background: BackgroundTasks,
+        body: Annotated[SingleText | ManyTexts, Body()],
+    ) -> SingleAnswer | ManyAnswers:
+        """Classify one text (`text`) or several (`texts`)."""
+        texts = [body.text] if isinstance(body, SingleText) else body.texts
+        outcome = await service.predict(texts, request_id=request_id(request))
+        background.add_task(service.mirror, outcome)
+        response.headers["x-model-version"] = outcome.identity.version
+        response.headers["x-request-id"] = outcome.request_id
+        answers = [
+            _out(p, accepted) for p, accepted in zip(outcome.predictions, outcome.accepted, strict=True)
+        ]
+        if isinstance(body, SingleText):
+            return SingleAnswer.model_construct(**_who(outcome), **dict(answers[0]))
+        return ManyAnswers.model_construct(**_who(outcome), predictions=answers)
+
+    return routes
+
+
+def _who(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "model": outcome.identity.model,
+        "version": outcome.identity.version,
+        "request_id": outcome.request_id,
+        "latency_ms": round(outcome.seconds * 1000, 3),
+    }
+
+
+def _out(prediction: Prediction, accepted: bool) -> PredictionOut:
+    # Made from our own typed values: validating them again would cost more than predicting a short text.
+    return PredictionOut.model_construct(
+        label=prediction.label,
+        confidence=prediction.confidence,
+        route=prediction.route,
+        scores=dict(prediction.scores),
+        rule=prediction.rule,
+        low_confidence=prediction.low_confidence,
+        accepted=accepted,
+        fallbacks=list(prediction.fallbacks),
+    )
