@@ -6,6 +6,7 @@ to end, saves on average half a scrape interval between a bad value and the reve
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -14,8 +15,11 @@ _KEPT: Final = 4
 _OFFSETS_KEPT: Final = 20
 _FIRST_MARGIN: Final = 0.05
 _LEAST_MARGIN: Final = 0.02
-_MOST_MARGIN: Final = 0.5
+_MOST_MARGIN: Final = 1.0
+_SHRINK: Final = 0.999  # so slowly that coming too early stays rare
 _MISSES_ALLOWED: Final = 3
+_EARLIEST: Final = 0.25
+_LATEST: Final = 1.25
 
 
 class ScrapePhase:
@@ -67,19 +71,18 @@ class ScrapePhase:
             self._newest = newest
 
     def _judge(self, newest: float) -> None:
-        expected, self._expected = self._expected, None
-        if expected is None:
+        """Compare with what was expected: too early teaches a wider margin, often in vain another rhythm."""
+        if self._expected is None:
             return
-        if newest >= expected - 2 * _TOLERANCE:
-            self._misses = 0
-            self._margin = max(_LEAST_MARGIN, self._margin * 0.97)
+        if newest >= self._expected - 2 * _TOLERANCE:
+            self._expected, self._misses = None, 0
+            self._margin = max(_LEAST_MARGIN, self._margin * _SHRINK)
             return
         self._misses += 1
-        self._margin = min(_MOST_MARGIN, self._margin + 0.03)
-        if self._misses >= _MISSES_ALLOWED:  # other pods, another rhythm
+        self._margin = min(_MOST_MARGIN, self._margin * 1.5 + 0.02)
+        if self._misses >= _MISSES_ALLOWED:
             self._gaps.clear()
-            self._misses = 0
-            self._margin = _FIRST_MARGIN
+            self._expected, self._misses = None, 0
 
     def next_delay(self, *, now: float, interval: float) -> float:
         """Seconds from `now` (local) until it is worth asking again: just after a scrape if the rhythm is
@@ -91,10 +94,18 @@ class ScrapePhase:
         period = self.period
         if period is None or self._newest is None:
             return interval
+        if (
+            self._misses == 1
+        ):  # a moment too early: look again at once, the rest of the interval would be lost
+            return max(_LEAST_MARGIN, self._margin / 2)
         first = self._newest - min(self._offsets) + self._margin
-        ahead = round((now + interval - first) / period)
-        nearest = first + ahead * period - now
-        if not 0.5 * interval <= nearest <= 1.25 * interval:
+        before = math.floor((now + interval - first) / period)
+        delays = {number: first + number * period - now for number in (before, before + 1)}
+        fitting = {
+            n: delay for n, delay in delays.items() if _EARLIEST * interval <= delay <= _LATEST * interval
+        }
+        if not fitting:
             return interval
-        self._expected = self._newest + ahead * period
-        return nearest
+        number, delay = min(fitting.items(), key=lambda item: abs(item[1] - interval))
+        self._expected = self._newest + number * period
+        return delay

@@ -1,0 +1,91 @@
+"""Learning the rhythm of the scrapes, against simulated servers with their own clock and delays."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from modelrollout.prometheus.phase import ScrapePhase
+
+
+class Server:
+    """Scrapes every `period` seconds from `first` on; a sample shows `takes` seconds after its scrape
+    began."""
+
+    def __init__(self, *, period: float, first: float = 0.3, takes: float = 0.03, ahead: float = 0.0) -> None:
+        self.period, self.first, self.takes, self.ahead = period, first, takes, ahead
+
+    def newest(self, now: float) -> float:
+        """Time of the newest visible scrape at the local time `now`, by the server's clock."""
+        number = int((now - self.takes - self.first) // self.period)
+        return self.first + number * self.period + self.ahead
+
+
+def run(server: Server, interval: float, ticks: int, latency: float = 0.002) -> list[tuple[float, float]]:
+    """Ask as the evaluator does; (time of asking, age of the newest scrape) per tick."""
+    phase, now, seen = ScrapePhase(), 100.0, []
+    for _ in range(ticks):
+        evaluated = now + latency
+        newest = server.newest(evaluated)
+        phase.observe(newest=newest, evaluated=evaluated + server.ahead, asked=now)
+        seen.append((now, evaluated + server.ahead - newest))
+        now += phase.next_delay(now=now, interval=interval)
+    return seen
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -75.5])
+@pytest.mark.parametrize(
+    ("period", "interval"), [(1.0, 1.0), (5.0, 5.0), (1.0, 10.0), (15.0, 15.0), (15.0, 30.0), (2.0, 3.0)]
+)
+def test_ticks_come_just_after_a_scrape(period: float, interval: float, ahead: float) -> None:
+    seen = run(Server(period=period, ahead=ahead), interval, 40)
+    assert all(age < 0.12 for _, age in seen[10:]), [age for _, age in seen]
+
+
+@pytest.mark.parametrize(
+    ("period", "interval"), [(1.0, 1.0), (1.0, 10.0), (15.0, 10.0), (30.0, 10.0), (7.0, 10.0)]
+)
+def test_the_rate_of_asking_stays_what_was_asked_for(period: float, interval: float) -> None:
+    seen = run(Server(period=period), interval, 100)
+    gaps = [after - before for (before, _), (after, _) in pairwise(seen)]
+    assert sum(gap < 0.25 * interval for gap in gaps) <= 2  # looking again after coming too early
+    assert max(gaps) <= 1.25 * interval + 1e-9
+    assert 0.62 * interval <= sum(gaps) / len(gaps) <= 1.25 * interval
+
+
+def test_every_scrape_is_seen_soon_if_it_is_slower_than_the_interval() -> None:
+    seen = run(Server(period=15.0), 10.0, 60)
+    first_sights = {}
+    for now, age in seen[10:]:
+        first_sights.setdefault(round(now - age), age)
+    assert all(age < 0.2 for age in first_sights.values())
+
+
+def test_a_slow_scrape_teaches_a_wider_margin() -> None:
+    seen = run(Server(period=5.0, takes=0.3), 5.0, 60)
+    assert all(0.3 <= age < 0.6 for _, age in seen[-20:])
+
+
+def test_without_a_rhythm_the_interval_is_kept() -> None:
+    phase, rng, newest = ScrapePhase(), random.Random(1), 0.0
+    for tick in range(30):
+        newest += rng.uniform(0.3, 1.7)
+        phase.observe(newest=newest, evaluated=newest + 0.2, asked=float(tick))
+        if len(phase._gaps) == 4:
+            assert phase.period is None or phase.period < 1.7
+    fresh = ScrapePhase()
+    assert fresh.next_delay(now=5.0, interval=10.0) == 10.0
+    fresh.observe(newest=4.0, evaluated=5.0, asked=5.0)
+    assert fresh.next_delay(now=5.0, interval=10.0) == 10.0
+
+
+def test_another_rhythm_is_learned_after_the_pods_were_replaced() -> None:
+    phase, now = ScrapePhase(), 0.0
+    ages = []
+    for tick in range(60):
+        server = Server(period=5.0, first=0.3 if tick < 30 else 2.9)
+        newest = server.newest(now)
+        phase.observe(newest=newest, evaluated=now, asked=now)
+        ages.append(now - newest)
+        now += phase.next_delay(now=now, interval=5.0)
+    assert all(age < 0.2 for age in [*ages[10:30], *ages[-15:]]), ages
