@@ -1,0 +1,36 @@
+"""What to do next with one rollout: a pure function of what is asked for, remembered and observed."""
+
+from modelrollout.decision.core import decide
+from modelrollout.decision.draft import Stage, stage_of
+from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
+from modelrollout.decision.explain import explain
+from modelrollout.decision.limits import CriterionLimit, criterion_limit, format_value
+from modelrollout.decision.names import (
+    candidate_deployment,
+    copy_name,
+    fingerprint,
+    job_name,
+    run_id,
+    shadow_name,
+)
+from modelrollout.decision.outcome import watched_deployments
+
+__all__ = [
+    "CriterionLimit",
+    "Stage",
+    "candidate_deployment",
+    "copy_name",
+    "criterion_limit",
+    "decide",
+    "due_baselines",
+    "due_criteria",
+    "explain",
+    "fingerprint",
+    "format_value",
+    "job_name",
+    "needs_history",
+    "run_id",
+    "shadow_name",
+    "stage_of",
+    "watched_deployments",
+]

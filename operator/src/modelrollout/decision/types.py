@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from modelrollout.api.commands import Command
+from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import ModelRolloutStatus
 
 
@@ -83,7 +84,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Something only the operator can see that makes the object unusable (reason in CamelCase, a sentence)."""
+    """Something only the operator can see that makes the object unusable: CamelCase reason, sentence."""
 
     reason: str
     message: str
@@ -115,18 +116,24 @@ class Observation:
         uid: metadata.uid of the ModelRollout.
         generation: metadata.generation.
         deleting: metadata.deletionTimestamp is set.
-        workloads: By Deployment name: the stable one, the candidate and every one the status still names.
+        workloads: By Deployment name: every one that `watched_deployments` names. One that is missing here
+            counts as absent from the cluster, so an observation is made only from a cache that is complete.
         candidate_name: The Deployment that spec.candidate stands for (given, or derived from the image form).
-        samples: By criterion name. A criterion that was due and is missing here counts as ERROR.
+        samples: By criterion name, the last answers. A due criterion that is missing here is Pending and holds.
         commands: What people asked for, oldest first (handled ones are in status and are passed over).
         problems: Why the object cannot be worked on; empty if it can.
         jobs: By Job name.
         metrics_error: Set when Prometheus as a whole could not be asked (outage), one sentence.
+        name: metadata.name; names of Jobs and copies are made from it.
+        baselines: By criterion name: what stable measured over `baseline.window`, for the names that
+            `due_baselines` gave; asked with the candidate's place taken by stable.
+        selector: Label selector of the pods of both versions, for the scale subresource; None if not known.
     """
 
     uid: str
     generation: int
     candidate_name: str | None
+    name: str = "rollout"
     workloads: Mapping[str, Workload] = field(default_factory=dict)
     samples: Mapping[str, Sample] = field(default_factory=dict)
     commands: tuple[Command, ...] = ()
@@ -134,6 +141,8 @@ class Observation:
     jobs: Mapping[str, JobResult] = field(default_factory=dict)
     deleting: bool = False
     metrics_error: str | None = None
+    baselines: Mapping[str, Sample] = field(default_factory=dict)
+    selector: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +177,24 @@ class Transition:
     message: str
     severity: Severity = Severity.NORMAL
     criterion: str | None = None  # for a revert: which one caused it
+    announcement: Announcement | None = (
+        None  # what spec.notifications[].events calls it; None: never notified
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShadowCopy:
+    """The copy of the candidate outside the Service, which serves the shadow phase and first validations.
+
+    Attributes:
+        deployment: Name of the copy.
+        source: Deployment of the candidate whose pod template is copied.
+        replicas: Its pods.
+    """
+
+    deployment: str
+    source: str
+    replicas: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +209,9 @@ class Decision:
         delete_jobs: Names of Jobs to end.
         transitions: For Events and logs.
         evaluate: Names of the criteria to ask Prometheus about before the next decision.
-        requeue_after: Seconds until the next decision is due by the clock; None: only a change wakes it.
+        record_baseline: Names of the criteria to measure on stable over `baseline.window` before that.
+        shadow: The copy that must exist now; None: none must (one that exists is removed).
+        requeue_after: Time until the next decision is due by the clock; None: only a change wakes it.
         finalized: Everything is back on stable, the finalizer can go.
     """
 
@@ -193,5 +222,7 @@ class Decision:
     delete_jobs: tuple[str, ...] = ()
     transitions: tuple[Transition, ...] = ()
     evaluate: tuple[str, ...] = ()
+    record_baseline: tuple[str, ...] = ()
+    shadow: ShadowCopy | None = None
     requeue_after: timedelta | None = None
     finalized: bool = False

@@ -1,0 +1,186 @@
+"""What people ask for. Each command acts once (by its id); abort wins over everything else."""
+
+from __future__ import annotations
+
+from modelrollout.api.commands import Command, Verb
+from modelrollout.api.conditions import Phase, Reason
+from modelrollout.api.schedule import Transition as Announcement
+from modelrollout.api.status import RunResult, RunStatus
+from modelrollout.decision import pauses, runs
+from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.names import fingerprint, run_id
+
+
+def handle_commands(draft: Draft) -> None:
+    """Carry out the commands that have not been, oldest first; with an abort among them, only that one."""
+    handled = set(draft.status.handled_commands)
+    commands = [command for command in draft.observed.commands if command.id not in handled]
+    abort = next((command for command in commands if command.verb is Verb.ABORT), None)
+    if abort is not None:
+        for command in commands:
+            draft.status = draft.status.with_handled_command(command.id)
+        _abort(draft, abort)
+        return
+    for command in commands:
+        if command.verb is Verb.RETRY and draft.stage is Stage.REVERTING:
+            continue  # it waits until the traffic is back
+        draft.status = draft.status.with_handled_command(command.id)
+        _carry_out(draft, command)
+
+
+def _carry_out(draft: Draft, command: Command) -> None:
+    if draft.spec is None:
+        _refuse(draft, command, "the resource is invalid; correct it first")
+        return
+    match command.verb:
+        case Verb.PAUSE:
+            _pause(draft, command)
+        case Verb.RESUME:
+            _resume(draft, command)
+        case Verb.PROMOTE:
+            _promote(draft, command)
+        case Verb.PROMOTE_FULL:
+            _promote_full(draft, command)
+        case Verb.RETRY:
+            _retry(draft, command)
+        case Verb.ROLLBACK:
+            _rollback(draft, command)
+        case Verb.ABORT:  # carried out before all others
+            _abort(draft, command)
+
+
+def _by(command: Command) -> str:
+    return f" by {command.user}" if command.user else ""
+
+
+def _refuse(draft: Draft, command: Command, why: str) -> None:
+    text = f"{command.verb} was not carried out: {why}."
+    draft.say("CommandRefused", text, warning=True)
+
+
+def _abort(draft: Draft, command: Command) -> None:
+    stage = draft.stage
+    if stage is Stage.NONE:
+        _refuse(draft, command, "no run is under way")
+    elif stage is not Stage.REVERTING:
+        text = f"Aborted{_by(command)}."
+        if not runs.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED):
+            _refuse(draft, command, "this is the first version; there is no stable one to go back to")
+
+
+def _pause(draft: Draft, command: Command) -> None:
+    if draft.stage not in pauses.PAUSABLE:
+        _refuse(draft, command, "no run is going on")
+    elif draft.status.pause is not None:
+        _refuse(draft, command, f"it is paused already ({draft.status.pause.reason})")
+    else:
+        text = f"Paused{_by(command)}; `kubectl modelrollout resume` goes on."
+        pauses.pause(draft, reason=Reason.PAUSED_BY_COMMAND, message=text)
+
+
+def _resume(draft: Draft, command: Command) -> None:
+    held = draft.status.pause
+    if held is None:
+        _refuse(draft, command, "it is not paused")
+    elif _held_by_spec(draft):
+        _refuse(draft, command, "spec.paused is true; set it to false")
+    elif held.reason == Reason.WAITING_FOR_APPROVAL:
+        _refuse(draft, command, "it waits for an approval; use promote")
+    else:
+        pauses.resume(draft, f"Resumed{_by(command)}.")
+
+
+def _held_by_spec(draft: Draft) -> bool:
+    return draft.spec is not None and draft.spec.paused
+
+
+def _promote(draft: Draft, command: Command) -> None:
+    """Approve what waits for approval; else end the present stage now."""
+    spec, status, stage = draft.spec, draft.status, draft.stage
+    assert spec is not None
+    if stage not in pauses.PAUSABLE:
+        _refuse(draft, command, "no run is going on")
+        return
+    if _held_by_spec(draft):
+        _refuse(draft, command, "spec.paused is true; set it to false")
+        return
+    if stage is Stage.STEP and draft.step.index + 1 >= len(spec.steps):
+        _refuse(draft, command, "the last step ends when all pods are ready and all criteria pass")
+        return
+    waiting = status.pause is not None and status.pause.reason == Reason.WAITING_FOR_APPROVAL
+    pauses.resume(draft, f"Promoted{_by(command)}.")
+    if waiting and draft.status.step is not None:
+        draft.set(step=draft.step.model_copy(update={"approved_at": draft.now}))
+        return
+    if waiting and draft.status.shadow is not None:
+        draft.set(shadow=draft.status.shadow.model_copy(update={"approved_at": draft.now}))
+        return
+    if stage is Stage.OBSERVING:
+        runs.succeed(draft)
+    elif stage is Stage.STEP:
+        runs.enter_step(draft, draft.step.index + 1)
+    else:
+        runs.enter_step(draft, 0)
+
+
+def _promote_full(draft: Draft, command: Command) -> None:
+    spec = draft.spec
+    assert spec is not None
+    if draft.stage not in pauses.PAUSABLE:
+        _refuse(draft, command, "no run is going on")
+    elif _held_by_spec(draft):
+        _refuse(draft, command, "spec.paused is true; set it to false")
+    elif draft.stage is Stage.OBSERVING:
+        runs.succeed(draft)
+    else:
+        pauses.resume(draft, f"Promoted in full{_by(command)}.")
+        run = draft.run.model_copy(update={"skip_analysis": True})
+        draft.set(run=run, criteria=())
+        if draft.status.step is None or draft.step.index + 1 < len(spec.steps):
+            runs.enter_step(draft, len(spec.steps) - 1)
+
+
+def _retry(draft: Draft, command: Command) -> None:
+    barred, last = draft.status.rolled_back_from, draft.status.run
+    assert draft.spec is not None
+    if draft.stage is not Stage.NONE or barred is None:
+        _refuse(draft, command, "there is no candidate that was rolled back or aborted")
+    elif barred.fingerprint != fingerprint(draft.spec.candidate):
+        _refuse(draft, command, "spec.candidate has changed since; that starts a run by itself")
+    elif draft.spec.paused:
+        _refuse(draft, command, "spec.paused is true; set it to false")
+    else:
+        attempt = last.attempt + 1 if last is not None else 2
+        text = f"Attempt {attempt} of {barred.candidate}, from the first step{_by(command)}."
+        runs.start_run(draft, reason=Reason.STARTED, message=text, attempt=attempt)
+
+
+def _rollback(draft: Draft, command: Command) -> None:
+    """During a run the same as abort; after success the way back to the previous version."""
+    status, stage = draft.status, draft.stage
+    text = f"Rolled back{_by(command)}."
+    if stage in pauses.PAUSABLE:
+        if not runs.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text):
+            _refuse(draft, command, "this is the first version; there is no stable one to go back to")
+        return
+    previous, current = status.previous_stable, status.stable
+    if status.phase is not Phase.SUCCEEDED or previous is None or current is None or status.run is None:
+        _refuse(draft, command, "there is no previous version to go back to")
+    elif not draft.workload(previous).exists:
+        _refuse(draft, command, f"the Deployment {previous} of the previous version no longer exists")
+    else:
+        assert draft.spec is not None
+        digest = fingerprint(draft.spec.candidate)
+        back = RunStatus(
+            id=run_id(draft.observed.uid, digest, draft.now),
+            candidate=current,
+            fingerprint=digest,
+            stable=previous,
+            started_at=draft.now,
+            skip_analysis=True,
+        )
+        draft.set(run=back, stable=previous, previous_stable=None, step=None, criteria=(), validations=())
+        draft.say(
+            Reason.STARTED, f"Going back from {current} to {previous}.", announcement=Announcement.STARTED
+        )
+        runs.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text)

@@ -1,0 +1,201 @@
+"""The conditions, derived anew each time from phase, stage and criteria (kstatus-compatible).
+
+kstatus reads Reconciling=True as InProgress, Stalled=True as Failed and otherwise Ready=True as Current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelrollout.api.base import truncate_to_seconds
+from modelrollout.api.conditions import Condition, ConditionStatus, ConditionType, Phase, Reason
+from modelrollout.api.criteria import OnBreach
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.status import CriterionState, CriterionStatus
+from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.gate import target_of, weight_reached
+from modelrollout.decision.replicas import achievable_weight, candidate_count, exact_replicas
+
+_UNDER_WAY = (
+    Phase.VALIDATING,
+    Phase.SHADOW,
+    Phase.PROGRESSING,
+    Phase.OBSERVING,
+    Phase.ROLLING_BACK,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A condition without its times."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: str
+    message: str
+
+
+def derive_conditions(draft: Draft) -> tuple[Condition, ...]:
+    """The conditions of the draft; unchanged ones are the same objects, unchanged all the same tuple."""
+    old = {condition.type: condition for condition in draft.status.conditions}
+    generation = draft.observed.generation
+    result = []
+    for said in _all(draft):
+        before = old.get(said.type)
+        same = (
+            before is not None
+            and before.status is said.status
+            and before.reason == said.reason
+            and before.message == said.message
+            and before.observed_generation == generation
+        )
+        if before is not None and same:
+            result.append(before)
+            continue
+        kept = before is not None and before.status is said.status
+        result.append(
+            Condition(
+                type=said.type.value,
+                status=said.status,
+                reason=said.reason,
+                message=said.message[:4096],
+                last_transition_time=before.last_transition_time
+                if before is not None and kept
+                else truncate_to_seconds(draft.now),
+                observed_generation=generation,
+            )
+        )
+    conditions = tuple(result)
+    return draft.status.conditions if conditions == draft.status.conditions else conditions
+
+
+def _said(type_: ConditionType, status: bool | None, reason: str, message: str = "") -> _Said:
+    if status is None:
+        return _Said(type_, ConditionStatus.UNKNOWN, str(reason), message)
+    return _Said(type_, ConditionStatus.TRUE if status else ConditionStatus.FALSE, str(reason), message)
+
+
+def _all(draft: Draft) -> Iterator[_Said]:
+    status = draft.status
+    phase, reason, message = status.phase or Phase.IDLE, status.reason, status.message
+    yield _ready(draft, phase, reason, message)
+    lacking = _lacking_stable(draft) if phase in (Phase.IDLE, Phase.SUCCEEDED) else 0
+    moving = phase in _UNDER_WAY or bool(lacking)
+    stopped = _is_stalled(draft, phase)
+    waiting = phase is Phase.PAUSED and not stopped
+    yield _said(ConditionType.RECONCILING, (moving or waiting) and not stopped, reason, message)
+    yield _said(ConditionType.STALLED, stopped, reason, message if stopped else "")
+    yield _said(ConditionType.PROGRESSING, phase in _UNDER_WAY, reason, message)
+    yield _healthy(draft)
+    yield _metrics(draft)
+    yield _weight(draft)
+    paused = phase is Phase.PAUSED or reason == Reason.PAUSED_BY_SPEC
+    yield _said(ConditionType.PAUSED, paused, reason if paused else "NotPaused", message if paused else "")
+    for type_, wanted in (
+        (ConditionType.SUCCEEDED, Phase.SUCCEEDED),
+        (ConditionType.ROLLED_BACK, Phase.ROLLED_BACK),
+    ):
+        there = phase is wanted
+        yield _said(type_, there, reason, message if there else "")
+
+
+def _is_stalled(draft: Draft, phase: Phase) -> bool:
+    """Nothing more will happen without a person."""
+    pause = draft.status.pause
+    failed_validation = pause is not None and pause.reason == Reason.VALIDATION_FAILED
+    no_way_back = draft.stage is Stage.REVERTING and not draft.stable.exists
+    return phase in (Phase.ROLLED_BACK, Phase.INVALID) or failed_validation or no_way_back
+
+
+def _lacking_stable(draft: Draft) -> int:
+    """Pods of the version in charge that are not ready."""
+    return max(0, draft.total - draft.stable.ready)
+
+
+def _ready(draft: Draft, phase: Phase, reason: str, message: str) -> _Said:
+    if phase not in (Phase.IDLE, Phase.SUCCEEDED):
+        return _said(ConditionType.READY, False, reason, message)
+    lacking = _lacking_stable(draft)
+    if lacking:
+        text = f"{draft.total - lacking} of {draft.total} pods of {draft.status.stable} are ready."
+        return _said(ConditionType.READY, False, Reason.WAITING_FOR_PODS, text)
+    return _said(ConditionType.READY, True, reason, message)
+
+
+def _judging(draft: Draft) -> tuple[CriterionStatus, ...]:
+    """Entries of criteria that are not dry runs."""
+    dry = {c.name for c in draft.spec.criteria if c.dry_run} if draft.spec else frozenset()
+    return tuple(entry for entry in draft.status.criteria if entry.name not in dry)
+
+
+def _healthy(draft: Draft) -> _Said:
+    entries = _judging(draft)
+    type_ = ConditionType.HEALTHY
+    if not entries:
+        none = draft.spec is not None and not draft.spec.criteria
+        return _said(type_, None, Reason.NO_CRITERIA if none else Reason.NOT_EVALUATED)
+    failing = [entry for entry in entries if entry.state is CriterionState.FAIL or entry.breached]
+    serious = [entry for entry in failing if entry.name not in _warning_names(draft.spec)]
+    if serious:
+        return _said(type_, False, Reason.CRITERION_BREACHED, _listed(serious))
+    if failing:
+        return _said(type_, True, Reason.WARNING, _listed(failing))
+    unknown = [entry for entry in entries if entry.state is not CriterionState.PASS]
+    if all(entry.state is CriterionState.PENDING for entry in entries):
+        return _said(type_, None, Reason.NOT_EVALUATED)
+    if unknown:
+        return _said(type_, None, _data_reason(draft, unknown), _listed(unknown))
+    return _said(type_, True, Reason.ALL_PASS, "Every criterion passes.")
+
+
+def _warning_names(spec: ModelRolloutSpec | None) -> frozenset[str]:
+    return frozenset(c.name for c in spec.criteria if c.on_breach is OnBreach.WARN) if spec else frozenset()
+
+
+def _metrics(draft: Draft) -> _Said:
+    entries = draft.status.criteria
+    type_ = ConditionType.METRICS_AVAILABLE
+    if not entries:
+        return _said(type_, None, Reason.NOT_EVALUATED)
+    if all(entry.state is CriterionState.PENDING for entry in entries):
+        return _said(type_, None, Reason.NOT_EVALUATED)
+    without = [e for e in entries if e.state in (CriterionState.ERROR, CriterionState.NO_DATA)]
+    if without:
+        return _said(type_, False, _data_reason(draft, without), _listed(without))
+    return _said(type_, True, "Available", "Every criterion has data.")
+
+
+def _data_reason(draft: Draft, entries: list[CriterionStatus]) -> Reason:
+    if any(entry.state is CriterionState.ERROR for entry in entries):
+        outage = draft.observed.metrics_error is not None
+        return Reason.PROMETHEUS_UNAVAILABLE if outage else Reason.QUERY_FAILED
+    return Reason.NO_DATA
+
+
+def _listed(entries: list[CriterionStatus]) -> str:
+    return "; ".join(f"{entry.name}: {entry.message}" for entry in entries)
+
+
+def _weight(draft: Draft) -> _Said:
+    type_, stage, step = ConditionType.WEIGHT_REACHED, draft.stage, draft.status.step
+    target = target_of(draft)
+    if stage in (Stage.NONE, Stage.REVERTING):
+        done = draft.candidate.ready == 0 or draft.status.run is None or draft.candidate is draft.stable
+        at_stable = stage is Stage.NONE and done
+        return _said(type_, at_stable, "AllOnStable" if at_stable else Reason.SCALING)
+    reached = weight_reached(draft)
+    if stage is Stage.STEP and step is not None and 0 < step.weight < 100:
+        total = draft.total
+        achievable = achievable_weight(total, step.weight)
+        if achievable != step.weight and draft.spec is not None:
+            exact = exact_replicas(s.weight for s in draft.spec.steps)
+            text = (
+                f"{step.weight}% of {total} pods is {achievable:g}% in whole pods "
+                f"({candidate_count(total, step.weight)}); with replicas: {exact} every step would be exact."
+            )
+            return _said(type_, reached, Reason.WEIGHT_TOO_COARSE, text)
+    if reached:
+        return _said(type_, True, Reason.WEIGHT_REACHED)
+    text = f"Waiting for {target.candidate} candidate and {target.stable} stable pods to serve."
+    return _said(type_, False, Reason.SCALING, text)

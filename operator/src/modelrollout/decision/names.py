@@ -1,0 +1,57 @@
+"""Names that follow from what they stand for, so that asking twice finds the same thing."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+from modelrollout.api.base import format_timestamp
+from modelrollout.api.constants import SHADOW_SUFFIX
+from modelrollout.api.workload import Candidate
+
+_POD_SUFFIX = 17
+"""A Deployment's pods are called `<name>-<hash of up to 10>-<5>`; a pod name has at most 63 characters."""
+
+
+def fingerprint(candidate: Candidate) -> str:
+    """Ten hexadecimal digits that change with what spec.candidate asks for and with nothing else."""
+    return candidate.fingerprint()
+
+
+def copy_name(rollout: str, candidate: Candidate) -> str:
+    """Name of the Deployment made from stable for the image form: `<rollout>-<8 of the fingerprint>`."""
+    return _join(rollout, candidate.fingerprint()[:8], limit=63 - _POD_SUFFIX)
+
+
+def candidate_deployment(rollout: str, candidate: Candidate) -> str:
+    """The Deployment that spec.candidate stands for: the one given, or the copy that the operator makes."""
+    return candidate.deployment or copy_name(rollout, candidate)
+
+
+def shadow_name(rollout: str) -> str:
+    """Name of the copy of the candidate outside the Service, and of the Service that reaches it."""
+    return _join(rollout, SHADOW_SUFFIX.removeprefix("-"), limit=63 - _POD_SUFFIX)
+
+
+def run_id(uid: str, fingerprint_: str, started_at: datetime) -> str:
+    """Identifies one run of one object: the same inputs give the same id, another start another one."""
+    return _digest(uid, fingerprint_, format_timestamp(started_at))[:10]
+
+
+def job_name(rollout: str, run: str, step: int, validation: str, attempt: int = 1) -> str:
+    """Name of the Job of a validation before step `step` (from 0); it cannot exist twice in a namespace."""
+    suffix = f"{step + 1}-{_digest(run, str(step), validation, str(attempt))[:8]}"
+    return _join(f"{rollout[:24]}-{validation[:24]}", suffix, limit=63)
+
+
+def _join(head: str, tail: str, *, limit: int) -> str:
+    """`head-tail`, the head cut (and its digest put in) where the whole would be too long."""
+    if len(head) + 1 + len(tail) <= limit:
+        return f"{head}-{tail}"
+    mark = _digest(head)[:5]
+    kept = head[: limit - len(tail) - len(mark) - 2].rstrip("-.")
+    return f"{kept}-{mark}-{tail}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,243 @@
+"""From the finished draft to the decision: counts, conditions, what to ask next and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from modelrollout.api.conditions import Phase
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.status import (
+    ModelRolloutStatus,
+    PodCounts,
+    PodsStatus,
+    WeightStatus,
+)
+from modelrollout.decision import phases, replicas, validation
+from modelrollout.decision.conditions import derive_conditions
+from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.evaluation import Evaluation, due_baselines, due_criteria
+from modelrollout.decision.gate import blockers, target_of
+from modelrollout.decision.names import shadow_name
+from modelrollout.decision.replicas import Counts
+from modelrollout.decision.types import Decision, Scale, ShadowCopy, Workload
+
+_RETRY = timedelta(seconds=5)
+"""How soon a return to stable looks again where no change wakes it."""
+
+
+def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus) -> Decision:
+    """The decision. The status is the old object itself where nothing changed."""
+    _describe(draft)
+    if draft.status != old and evaluation is not None and draft.stage is not Stage.NONE:
+        _refresh(draft, evaluation)
+    status = old if draft.status == old else draft.status
+    _notice_drift(draft, old)
+    draft.status = status
+    return Decision(
+        status=status,
+        scales=_scales(draft),
+        create_candidate=_wants_copy(draft),
+        jobs=() if status.phase is Phase.INVALID else validation.job_requests(draft),
+        delete_jobs=tuple(draft.delete_jobs),
+        transitions=tuple(draft.transitions),
+        evaluate=due_criteria(draft.spec, status),
+        record_baseline=due_baselines(draft.spec, status),
+        shadow=_shadow(draft),
+        requeue_after=_requeue(draft, evaluation),
+        finalized=draft.finalized,
+    )
+
+
+def _refresh(draft: Draft, evaluation: Evaluation) -> None:
+    """The status is written anyway: the values of now go in, and the texts that quote them."""
+    due = due_criteria(draft.spec, draft.status)
+    if due != tuple(entry.name for entry in evaluation.fresh):
+        return  # the stage has changed; these are not its criteria
+    if draft.status.criteria == evaluation.fresh:
+        return
+    draft.set(criteria=evaluation.fresh)
+    if draft.stage is not Stage.REVERTING and draft.status.phase is not Phase.INVALID:
+        found = blockers(draft, evaluation)
+        if found:
+            phases.show_waiting(draft, found)
+    _describe(draft)
+
+
+def _describe(draft: Draft) -> None:
+    """Weight, pods, generation and conditions, as they follow from the rest."""
+    changes = {
+        "weight": _weight(draft),
+        "pods": _pods(draft),
+        "observed_generation": draft.observed.generation,
+        "candidate": _candidate_name(draft),
+        "replicas": draft.stable.pods + _other(draft).pods,
+        "selector": draft.observed.selector or draft.status.selector,
+    }
+    status = draft.status
+    changed = {name: value for name, value in changes.items() if getattr(status, name) != value}
+    if changed:
+        draft.set(**changed)
+    conditions = derive_conditions(draft)
+    if conditions is not draft.status.conditions:
+        draft.set(conditions=conditions)
+
+
+def _candidate_name(draft: Draft) -> str | None:
+    if draft.stage is Stage.NONE or draft.status.run is None:
+        return draft.observed.candidate_name or draft.status.candidate
+    return draft.status.run.candidate
+
+
+def _other(draft: Draft) -> Workload:
+    """The Deployment beside the stable one: the candidate, or the previous version."""
+    run, stable = draft.status.run, draft.stable
+    name = run.candidate if run is not None and run.candidate != stable.name else draft.status.previous_stable
+    return draft.workload(name if name != stable.name else None)
+
+
+def _weight(draft: Draft) -> WeightStatus:
+    stage, step, total = draft.stage, draft.status.step, draft.total
+    if stage is Stage.NONE and draft.status.phase is Phase.SUCCEEDED:
+        return WeightStatus(desired=100, achievable=100.0, observed=100.0 if draft.stable.ready else None)
+    desired = 0
+    if stage is Stage.OBSERVING:
+        desired = 100
+    elif stage is Stage.STEP and step is not None:
+        desired = step.weight
+    return WeightStatus(
+        desired=desired,
+        achievable=replicas.achievable_weight(total, desired),
+        observed=replicas.observed_weight(draft.stable, _other(draft)),
+    )
+
+
+def _pods(draft: Draft) -> PodsStatus:
+    target = target_of(draft)
+    return PodsStatus(
+        stable=PodCounts(desired=target.stable, ready=draft.stable.ready),
+        candidate=PodCounts(desired=target.candidate, ready=_other(draft).ready),
+    )
+
+
+def _counts(draft: Draft) -> Counts:
+    """The next counts of stable and the other Deployment."""
+    spec, stable, other = draft.spec, draft.stable, _other(draft)
+    total = draft.total
+    if draft.stage is Stage.REVERTING:
+        if spec is None:
+            return replicas.revert_counts(
+                total=total, minimum=-(-total // 2), immediate=False, stable=stable, candidate=other
+            )
+        limits = replicas.limits_of(total, spec.capacity)
+        minimum = replicas.minimum_ready(total, spec.rollback.min_capacity, limits)
+        immediate = spec.rollback.immediate
+        return replicas.revert_counts(
+            total=total, minimum=minimum, immediate=immediate, stable=stable, candidate=other
+        )
+    if spec is None:
+        return Counts(stable=stable.desired, candidate=other.desired)
+    limits = replicas.limits_of(total, spec.capacity)
+    target = target_of(draft).candidate
+    return replicas.next_counts(total=total, target=target, limits=limits, stable=stable, candidate=other)
+
+
+def _scales(draft: Draft) -> tuple[Scale, ...]:
+    """Replica counts that differ from what is observed. While something is wrong nothing is scaled."""
+    stage, status = draft.stage, draft.status
+    if stage is not Stage.REVERTING and (status.phase is Phase.INVALID or draft.observed.deleting):
+        return ()
+    counts, stable, other = _counts(draft), draft.stable, _other(draft)
+    scales = []
+    for workload, count in ((stable, counts.stable), (other, counts.candidate)):
+        if workload.exists and workload.desired != count:
+            scales.append(Scale(deployment=workload.name, replicas=count))
+    old = draft.workload(status.previous_stable)
+    if old.exists and old.desired and old.name not in (stable.name, other.name):
+        scales.append(Scale(deployment=old.name, replicas=0))
+    return tuple(scales)
+
+
+def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
+    """Somebody else changed a count that had been reached: it is put right, and said."""
+    settled = draft.stage is Stage.NONE or (
+        draft.stage is Stage.STEP and old.step is not None and old.step.progressed_at is None
+    )
+    if not settled or draft.status.phase is Phase.INVALID or old.pods is None or draft.observed.deleting:
+        return
+    target = target_of(draft)
+    asked = (old.pods.stable.desired, old.pods.candidate.desired)
+    if asked != (target.stable, target.candidate) or old.run is not draft.status.run:
+        return
+    for workload, wanted in ((draft.stable, target.stable), (_other(draft), target.candidate)):
+        if workload.exists and workload.desired != wanted:
+            text = f"{workload.name} was scaled to {workload.desired}; it is set back to {wanted}."
+            draft.say("DriftCorrected", text, warning=True)
+
+
+def _wants_copy(draft: Draft) -> bool:
+    """Whether the operator has to make the candidate's Deployment now."""
+    spec, stage = draft.spec, draft.stage
+    if spec is None or not spec.candidate.is_copy or draft.status.phase is Phase.INVALID:
+        return False
+    if stage in (Stage.NONE, Stage.REVERTING) or draft.observed.deleting:
+        return False
+    return not draft.candidate.exists and draft.stable.exists
+
+
+def _shadow(draft: Draft) -> ShadowCopy | None:
+    """The copy outside the Service, for the shadow phase and for validations before the first step."""
+    spec, stage, run = draft.spec, draft.stage, draft.status.run
+    if spec is None or run is None or draft.observed.deleting:
+        return None
+    needed = stage is Stage.SHADOW or (
+        stage is Stage.FIRST_VALIDATION and bool(validation.validations_before(spec, 0))
+    )
+    if not needed:
+        return None
+    pods = spec.shadow.replicas if spec.shadow is not None else 1
+    name = shadow_name(draft.observed.name)
+    return ShadowCopy(deployment=name, source=run.candidate, replicas=pods)
+
+
+def _requeue(draft: Draft, evaluation: Evaluation | None) -> timedelta | None:
+    """When the clock alone next changes something."""
+    if draft.stage is Stage.REVERTING:
+        return _RETRY
+    if draft.stage is Stage.NONE or draft.spec is None:
+        return None
+    if draft.fresh_wanted:
+        return timedelta()
+    waits = list(_waits(draft, evaluation))
+    return max(timedelta(), min(waits)) if waits else None
+
+
+def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
+    spec, now, interval = draft.spec, draft.now, draft.interval
+    assert spec is not None
+    if due_criteria(spec, draft.status) or due_baselines(spec, draft.status):
+        measured = [v.at for v in evaluation.verdicts.values() if v.at] if evaluation else []
+        age = now - max(measured) if measured else timedelta()
+        yield interval - age if timedelta() <= age < interval else interval
+    left = phases.deadline_of(draft)
+    if left is not None:
+        yield left
+    late = validation.next_timeout(spec, draft.status)
+    if late is not None:
+        yield datetime.fromtimestamp(late, UTC) - now
+    if draft.status.pause is None:
+        for blocker in blockers(draft, evaluation):
+            if blocker.until is not None:
+                yield blocker.until - now
+
+
+def watched_deployments(
+    spec: ModelRolloutSpec | None, status: ModelRolloutStatus, candidate_name: str | None, name: str
+) -> tuple[str, ...]:
+    """Names of the Deployments that an observation must cover (`Observation.workloads`), each once."""
+    run = status.run
+    given = spec.stable.deployment if spec is not None and spec.stable is not None else None
+    named = [status.stable or given, candidate_name, status.previous_stable, shadow_name(name)]
+    if run is not None:
+        named += [run.candidate, run.stable]
+    return tuple(dict.fromkeys(item for item in named if item))

@@ -1,0 +1,94 @@
+"""Pauses: what starts and ends one, and how the clocks stand still meanwhile."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from modelrollout.api.conditions import Phase, Reason
+from modelrollout.api.schedule import Transition as Announcement
+from modelrollout.api.status import ModelRolloutStatus, PauseStatus
+from modelrollout.decision.draft import STAGE_PHASES, Draft, Stage
+
+PAUSABLE = (Stage.BASELINE, Stage.SHADOW, Stage.FIRST_VALIDATION, Stage.STEP, Stage.OBSERVING)
+
+
+def pause(draft: Draft, *, reason: Reason, message: str, criterion: str | None = None) -> None:
+    """Hold the run where it is. A pause that is there already stands."""
+    if draft.status.pause is not None:
+        return
+    draft.set(
+        pause=PauseStatus(
+            at=draft.now,
+            phase=STAGE_PHASES[draft.stage],
+            reason=reason,
+            message=message[:4096],
+            criterion=criterion,
+        )
+    )
+    show(draft)
+    approval = reason is Reason.WAITING_FOR_APPROVAL
+    draft.say(
+        reason,
+        message,
+        criterion=criterion,
+        warning=criterion is not None,
+        announcement=Announcement.APPROVAL_NEEDED if approval else Announcement.PAUSED,
+    )
+
+
+def show(draft: Draft) -> None:
+    """Let the phase say what the pause says."""
+    held = draft.status.pause
+    assert held is not None
+    draft.enter(Phase.PAUSED, held.reason, held.message)
+
+
+def resume(draft: Draft, message: str = "The run goes on.") -> None:
+    """End the pause; the time it took counts neither towards a duration nor towards the deadline."""
+    held = draft.status.pause
+    if held is None:
+        return
+    draft.set(pause=None, **_shifted_clocks(draft.status, held.at, draft.now))
+    if draft.stage in STAGE_PHASES:
+        draft.enter(STAGE_PHASES[draft.stage], Reason.STARTED, message)
+    draft.say("Resumed", message, announcement=Announcement.RESUMED)
+
+
+def _shifted_clocks(status: ModelRolloutStatus, start: datetime, end: datetime) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    step, shadow, observation, run = status.step, status.shadow, status.observation, status.run
+    if observation is not None:
+        paused = observation.paused_seconds + _overlap(observation.started_at, start, end)
+        changes["observation"] = observation.model_copy(update={"paused_seconds": paused})
+    elif step is not None:
+        update: dict[str, object] = {}
+        if step.reached_at is not None:
+            update["paused_seconds"] = step.paused_seconds + _overlap(step.reached_at, start, end)
+        if step.progressed_at is not None:
+            lost = end - max(start, step.progressed_at)
+            update["progressed_at"] = min(end, step.progressed_at + lost)
+        changes["step"] = step.model_copy(update=update)
+    elif run is not None:
+        if shadow is not None:
+            paused = shadow.paused_seconds + _overlap(shadow.started_at, start, end)
+            changes["shadow"] = shadow.model_copy(update={"paused_seconds": paused})
+        if run.stage_at is not None:
+            lost = end - max(start, run.stage_at)
+            changes["run"] = run.model_copy(update={"stage_at": min(end, run.stage_at + lost)})
+    return changes
+
+
+def _overlap(since: datetime, start: datetime, end: datetime) -> float:
+    """Seconds of the pause after `since`."""
+    return max(0.0, (end - max(start, since)).total_seconds())
+
+
+def follow_spec(draft: Draft) -> None:
+    """spec.paused starts and ends a pause of its own; it never ends another one's."""
+    assert draft.spec is not None
+    held = draft.status.pause
+    if draft.spec.paused and held is None:
+        text = "spec.paused is true; set it to false to go on."
+        pause(draft, reason=Reason.PAUSED_BY_SPEC, message=text)
+    elif not draft.spec.paused and held is not None and held.reason == Reason.PAUSED_BY_SPEC:
+        resume(draft, "spec.paused is false again; the run goes on.")

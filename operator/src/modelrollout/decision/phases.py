@@ -1,0 +1,297 @@
+"""Each stage of a run, one function per stage: what is seen, what changes, where it goes on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from modelrollout.api.conditions import Phase, Reason
+from modelrollout.api.criteria import NoDataPolicy, OnBreach
+from modelrollout.api.schedule import Transition as Announcement
+from modelrollout.api.status import BaselineStatus, RunResult, ShadowStatus
+from modelrollout.decision import pauses, runs, validation
+from modelrollout.decision.draft import STAGE_PHASES, Draft, Stage, baseline_criteria
+from modelrollout.decision.evaluation import Evaluation, evaluate, sticky_criteria
+from modelrollout.decision.gate import Blocker, stage_name, weight_reached
+from modelrollout.decision.names import fingerprint, shadow_name
+from modelrollout.decision.types import Sample, SampleState
+
+_RESTING = (Phase.IDLE, Phase.SUCCEEDED, Phase.ROLLED_BACK)
+
+
+def settle(draft: Draft) -> None:
+    """No run is under way: take over the stable version, and start a run if another one is asked for."""
+    spec, observed = draft.spec, draft.observed
+    assert spec is not None
+    if draft.status.stable is None and spec.stable is not None:
+        draft.set(stable=spec.stable.deployment)
+    stable, name = draft.status.stable, observed.candidate_name
+    digest = fingerprint(spec.candidate)
+    barred = draft.status.rolled_back_from
+    if barred is not None and barred.fingerprint != digest:
+        draft.set(rolled_back_from=None)
+        barred = None
+    if name == stable:
+        _rest(draft)
+    elif barred is not None:
+        rollback = draft.status.rollback
+        reason = rollback.reason if rollback else Reason.ALREADY_ROLLED_BACK
+        text = rollback.message if rollback else f"{barred.candidate} was rolled back and is not tried again."
+        draft.enter(Phase.ROLLED_BACK, reason, text)
+    elif spec.paused:
+        text = f"{name} is not rolled out while spec.paused is true."
+        resting = draft.status.phase if draft.status.phase in _RESTING else Phase.IDLE
+        draft.enter(resting, Reason.PAUSED_BY_SPEC, text)
+    elif stable is None:
+        text = f"{name} is the first version and gets all the traffic at once."
+        runs.start_run(draft, reason=Reason.FIRST_VERSION, message=text, skip_analysis=True)
+    elif name == draft.status.previous_stable:
+        text = f"Returning from {stable} to {name}, the version before it, without analysis."
+        runs.start_run(draft, reason=Reason.RETURNED_TO_PREVIOUS, message=text, skip_analysis=True)
+    else:
+        text = f"Rolling out {name} in place of {stable}."
+        runs.start_run(draft, reason=Reason.STARTED, message=text)
+
+
+def _rest(draft: Draft) -> None:
+    """The stable version is what is asked for."""
+    run, stable = draft.status.run, draft.status.stable
+    last = draft.status.history[0] if draft.status.history else None
+    if run is not None and run.result is RunResult.SUCCEEDED and run.candidate == stable and last is not None:
+        draft.enter(Phase.SUCCEEDED, last.reason, last.message)
+    else:
+        draft.enter(
+            Phase.IDLE, Reason.UP_TO_DATE, f"{stable} serves everything; there is nothing to roll out."
+        )
+
+
+def revert(draft: Draft) -> None:
+    """The way back: over when no candidate pod is reachable and stable is asked for in full."""
+    rollback, stable, candidate = draft.status.rollback, draft.stable, draft.candidate
+    assert rollback is not None
+    if not stable.exists:
+        text = f"Deployment {stable.name} is missing, so its traffic cannot return; create it again."
+        draft.enter(Phase.ROLLING_BACK, Reason.DEPLOYMENT_NOT_FOUND, text)
+        return
+    draft.enter(Phase.ROLLING_BACK, rollback.reason, rollback.message)
+    gone = not candidate.exists or (candidate.desired == 0 and candidate.ready == 0)
+    if gone and stable.desired == draft.total:
+        runs.finish_rollback(draft)
+
+
+def leave_early(draft: Draft) -> bool:
+    """What ends a run before anything is measured: another candidate asked for, or the candidate deleted."""
+    spec, run = draft.spec, draft.run
+    assert spec is not None
+    name = draft.observed.candidate_name
+    if fingerprint(spec.candidate) != run.fingerprint:
+        return _replace(draft, name)
+    seen = draft.status.step is not None and draft.step.most_ready > 0
+    if not draft.candidate.exists and (seen or not spec.candidate.is_copy):
+        text = f"Deployment {run.candidate} of the candidate was deleted."
+        return runs.start_rollback(draft, reason=Reason.CANDIDATE_DELETED, message=text)
+    return False
+
+
+def _replace(draft: Draft, name: str | None) -> bool:
+    """spec.candidate changed in mid-run."""
+    run = draft.run
+    if name is not None and name == draft.status.stable:
+        text = f"spec.candidate was set back to {name}, the stable version."
+        return runs.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED)
+    text = f"{name} replaces {run.candidate} as the candidate."
+    if draft.status.stable is None:
+        # the first version, not finished yet, gives way to the next one as soon as that one is ready
+        runs.start_run(draft, reason=Reason.NEW_CANDIDATE, message=text, skip_analysis=True)
+        return True
+    return runs.start_rollback(draft, reason=Reason.SUPERSEDED, message=text, result=RunResult.SUPERSEDED)
+
+
+def measure(draft: Draft) -> Evaluation | None:
+    """Evaluate the criteria and do what their breaches ask for."""
+    evaluation = evaluate(draft)
+    if evaluation is None:
+        return None
+    kept = sticky_criteria(draft.status.criteria, evaluation.fresh)
+    if kept is not draft.status.criteria:
+        draft.set(criteria=kept)
+    for name in evaluation.warn:
+        text = f"Criterion {name}: {evaluation.verdicts[name].message}"
+        draft.say(Reason.WARNING, text, warning=True, criterion=name, announcement=Announcement.WARNING)
+    if evaluation.rollback:
+        # the values that decide are kept in the record, not those of the last write
+        draft.set(criteria=evaluation.fresh)
+        first = evaluation.rollback[0]
+        text = " ".join(_breach_text(draft, evaluation, name) for name in evaluation.rollback)
+        if runs.start_rollback(draft, reason=Reason.CRITERION_BREACHED, message=text, criterion=first):
+            return evaluation
+    if evaluation.pause:
+        first = evaluation.pause[0]
+        text = " ".join(_breach_text(draft, evaluation, name) for name in evaluation.pause)
+        text += " A person must look at it: resume, promote or abort."
+        pauses.pause(draft, reason=Reason.PAUSED_BY_CRITERION, message=text, criterion=first)
+    return evaluation
+
+
+def _breach_text(draft: Draft, evaluation: Evaluation, name: str) -> str:
+    spec = draft.spec
+    assert spec is not None
+    period = next(criterion.for_ for criterion in spec.criteria if criterion.name == name)
+    lasted = f" (for {period})" if period.seconds else ""
+    return f"Criterion {name} breached{lasted}: {evaluation.verdicts[name].message}"
+
+
+def track_step(draft: Draft) -> None:
+    """Keep the clocks of the step: when its weight was reached, when pods last made progress."""
+    step, ready = draft.step, draft.candidate.ready
+    if weight_reached(draft):
+        if step.reached_at is None:
+            changes = {"reached_at": draft.now, "progressed_at": None, "most_ready": ready}
+            draft.set(step=step.model_copy(update=changes))
+        elif step.progressed_at is not None:
+            draft.set(step=step.model_copy(update={"progressed_at": None}))
+    elif step.progressed_at is None:
+        # reached before and lost again: the deadline counts from here
+        changes = {"progressed_at": draft.now, "most_ready": ready}
+        draft.set(step=step.model_copy(update=changes))
+    elif ready > step.most_ready:
+        changes = {"progressed_at": draft.now, "most_ready": ready}
+        draft.set(step=step.model_copy(update=changes))
+
+
+def deadline_of(draft: Draft) -> timedelta | None:
+    """Time left for pods to make progress; None where nothing is waited for or the run is paused."""
+    spec, status = draft.spec, draft.status
+    if spec is None or status.pause is not None:
+        return None
+    since = None
+    if draft.stage is Stage.STEP and status.step is not None:
+        since = status.step.progressed_at
+    elif _awaits_copy(draft):
+        since = draft.run.stage_at
+    return None if since is None else since + spec.progress_deadline.timedelta - draft.now
+
+
+def _awaits_copy(draft: Draft) -> bool:
+    """Whether the copy outside the Service is waited for."""
+    spec = draft.spec
+    if draft.stage is not Stage.FIRST_VALIDATION:
+        return draft.stage is Stage.SHADOW and draft.status.shadow is None
+    assert spec is not None
+    needed = bool(validation.validations_before(spec, 0)) and not validation.latest_entries(draft.status, 0)
+    return needed and not draft.workload(shadow_name(draft.observed.name)).ready
+
+
+def overdue(draft: Draft) -> bool:
+    """Go back when pods made no progress for spec.progressDeadline."""
+    left = deadline_of(draft)
+    if left is None or left > timedelta():
+        return False
+    spec = draft.spec
+    assert spec is not None
+    text = (
+        f"No more pods of {draft.run.candidate} became ready within {spec.progress_deadline} "
+        f"({draft.candidate.ready} are ready); see its events and logs."
+    )
+    return runs.start_rollback(draft, reason=Reason.DEADLINE_EXCEEDED, message=text)
+
+
+def record_baseline(draft: Draft) -> Blocker | None:
+    """Keep what stable measured; what is still missing otherwise."""
+    spec = draft.spec
+    assert spec is not None and spec.baseline is not None
+    entries, missing = [], []
+    for criterion in baseline_criteria(spec):
+        sample = draft.observed.baselines.get(criterion.name)
+        wanted = max(spec.baseline.min_samples, criterion.min_samples)
+        why = _unusable(sample, wanted)
+        if not why and sample is not None and sample.value is not None:
+            entries.append(
+                BaselineStatus(
+                    criterion=criterion.name, value=sample.value, samples=sample.count, recorded_at=draft.now
+                )
+            )
+            continue
+        advisory = criterion.dry_run or criterion.on_breach is OnBreach.WARN
+        if sample is None or not (advisory or criterion.no_data is NoDataPolicy.IGNORE):
+            missing.append(f"{criterion.name} ({why})")
+    if missing:
+        text = f"the baseline of stable over {spec.baseline.window}: {'; '.join(missing)}"
+        return Blocker(reason=Reason.RECORDING_BASELINE, message=text)
+    run = draft.run.model_copy(update={"baseline_at": draft.now, "stage_at": draft.now})
+    draft.set(run=run, baseline=tuple(entries))
+    count = len(entries)
+    draft.say(Reason.RECORDING_BASELINE, f"Recorded the baseline of stable for {count} criteria.")
+    return None
+
+
+def _unusable(sample: Sample | None, wanted: int) -> str:
+    """Why a sample is no baseline; empty if it is one. Nothing that moves from tick to tick goes in."""
+    if sample is None:
+        return "not measured yet"
+    if sample.state is not SampleState.VALUE or sample.value is None:
+        return sample.message or "no data"
+    if wanted and (sample.count is None or sample.count < wanted):
+        return f"fewer than {wanted} samples"
+    return ""
+
+
+def go_on(draft: Draft) -> None:
+    """The stage is over: enter the next one."""
+    spec, stage = draft.spec, draft.stage
+    assert spec is not None
+    if stage is Stage.SHADOW and validation.validations_before(spec, 0):
+        draft.set(run=draft.run.model_copy(update={"stage_at": draft.now}))
+        validation.begin(draft, 0)
+        draft.enter(Phase.VALIDATING, Reason.VALIDATING, "Validations run before the first step.")
+    elif stage in (Stage.SHADOW, Stage.FIRST_VALIDATION):
+        runs.enter_step(draft, 0)
+    elif stage is Stage.OBSERVING:
+        runs.succeed(draft)
+    elif draft.step.index + 1 < len(spec.steps):
+        runs.enter_step(draft, draft.step.index + 1)
+    elif spec.observation is not None and not draft.run.skip_analysis:
+        runs.start_observation(draft)
+    else:
+        runs.succeed(draft)
+
+
+def prepare(draft: Draft) -> None:
+    """What the stages before step 1 do besides waiting: start the shadow's clock, start first validations."""
+    spec = draft.spec
+    assert spec is not None
+    name = shadow_name(draft.observed.name)
+    ready = draft.workload(name).ready
+    if draft.stage is Stage.SHADOW and draft.status.shadow is None and spec.shadow is not None:
+        if ready >= spec.shadow.replicas:
+            draft.set(shadow=ShadowStatus(started_at=draft.now, deployment=name, service=name))
+            text = f"{draft.run.candidate} gets copies of requests for {spec.shadow.duration}."
+            draft.say(Reason.SHADOWING, text, announcement=Announcement.STEP)
+    elif draft.stage is Stage.FIRST_VALIDATION and draft.status.pause is None and ready:
+        validation.begin(draft, 0)
+
+
+def upcoming_step(draft: Draft) -> int | None:
+    """The step whose validations matter now; None outside of the stages that lead to one."""
+    if draft.stage is Stage.FIRST_VALIDATION:
+        return 0
+    spec = draft.spec
+    if draft.stage is Stage.STEP and spec is not None and draft.step.index + 1 < len(spec.steps):
+        return draft.step.index + 1
+    return None
+
+
+def show_waiting(draft: Draft, found: tuple[Blocker, ...]) -> None:
+    """Let the phase say what the run waits for."""
+    if draft.status.pause is not None:
+        pauses.show(draft)
+        return
+    first = found[0]
+    if first.silent:
+        return
+    spec = draft.spec
+    assert spec is not None
+    validating = first.reason is Reason.VALIDATING
+    phase = Phase.VALIDATING if validating else STAGE_PHASES[draft.stage]
+    more = f"; then for {found[1].message}" if len(found) > 1 else ""
+    text = f"{stage_name(spec, draft.status)} waits for {first.message}{more}."
+    draft.enter(phase, first.reason, text)

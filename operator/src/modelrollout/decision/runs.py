@@ -1,0 +1,173 @@
+"""Beginning and end of a run: start, the way into each step, return to stable, success."""
+
+from __future__ import annotations
+
+from modelrollout.api.conditions import Phase, Reason
+from modelrollout.api.schedule import Transition as Announcement
+from modelrollout.api.status import (
+    HistoryEntry,
+    ObservationStatus,
+    OwnedDeployment,
+    RollbackStatus,
+    RolledBackCandidate,
+    RunResult,
+    RunStatus,
+    StepStatus,
+)
+from modelrollout.decision import validation
+from modelrollout.decision.draft import Draft
+from modelrollout.decision.names import fingerprint, run_id
+
+_OWNED_LIMIT = 50
+
+
+def start_run(
+    draft: Draft, *, reason: Reason, message: str, skip_analysis: bool = False, attempt: int = 1
+) -> None:
+    """Begin a run of what spec.candidate asks for, with fresh clocks and nothing of the last run."""
+    spec, observed = draft.spec, draft.observed
+    name = observed.candidate_name
+    assert spec is not None and name is not None
+    digest = fingerprint(spec.candidate)
+    stable = draft.status.stable or (draft.status.run.candidate if draft.status.run else None)
+    run = RunStatus(
+        id=run_id(observed.uid, digest, draft.now),
+        candidate=name,
+        fingerprint=digest,
+        stable=stable if stable != name else None,
+        started_at=draft.now,
+        attempt=attempt,
+        skip_analysis=skip_analysis,
+        stage_at=draft.now,
+    )
+    owned = draft.status.owned
+    if spec.candidate.is_copy and name not in {deployment.name for deployment in owned}:
+        made = OwnedDeployment(name=name, fingerprint=digest, created_at=draft.now)
+        owned = (*owned, made)[-_OWNED_LIMIT:]
+    draft.set(
+        run=run, candidate=name, owned=owned, step=None, criteria=(), baseline=(), shadow=None,
+        observation=None, pause=None, rollback=None, rolled_back_from=None, validations=(),
+    )  # fmt: skip
+    draft.say(reason, message, announcement=Announcement.STARTED)
+    if skip_analysis:
+        enter_step(draft, len(spec.steps) - 1, quietly=True)
+
+
+def enter_step(draft: Draft, index: int, *, quietly: bool = False) -> None:
+    """Begin a step: its clock starts when its weight is observed, its deadline now."""
+    spec = draft.spec
+    assert spec is not None
+    weight, count = spec.steps[index].weight, len(spec.steps)
+    draft.set(
+        step=StepStatus(
+            index=index,
+            weight=weight,
+            progress=f"{index + 1}/{count}",
+            started_at=draft.now,
+            progressed_at=draft.now,
+            most_ready=draft.candidate.ready,
+        ),
+        pause=None,
+    )
+    text = f"Step {index + 1} of {count}: {weight}% of the traffic to {draft.run.candidate}."
+    draft.enter(Phase.PROGRESSING, Reason.SCALING, text)
+    if not quietly:
+        draft.say(Reason.STEP_ADVANCED, text, announcement=Announcement.STEP)
+
+
+def start_rollback(
+    draft: Draft,
+    *,
+    reason: Reason,
+    message: str,
+    criterion: str | None = None,
+    result: RunResult = RunResult.ROLLED_BACK,
+) -> bool:
+    """Begin the return to stable; False if the run has no stable version to return to."""
+    if draft.status.stable is None:
+        return False
+    validation.cancel_all(draft)
+    rollback = RollbackStatus(
+        started_at=draft.now,
+        reason=reason,
+        message=message[:4096],
+        criterion=criterion,
+        result=result,
+    )
+    draft.set(rollback=rollback, pause=None)
+    draft.enter(Phase.ROLLING_BACK, reason, message)
+    draft.say(
+        reason,
+        f"Traffic goes back to {draft.status.stable}: {message}",
+        warning=result is not RunResult.SUPERSEDED,
+        criterion=criterion,
+        announcement=Announcement.ROLLING_BACK,
+    )
+    return True
+
+
+def finish_rollback(draft: Draft) -> None:
+    """All traffic is on stable: the run is over."""
+    rollback = draft.status.rollback
+    assert rollback is not None
+    run = draft.run.model_copy(update={"finished_at": draft.now, "result": rollback.result})
+    barred = None
+    if rollback.result is not RunResult.SUPERSEDED:
+        barred = RolledBackCandidate(
+            fingerprint=run.fingerprint,
+            candidate=run.candidate,
+            at=draft.now,
+            generation=draft.observed.generation,
+        )
+    draft.set(run=run, step=None, observation=None, rolled_back_from=barred)
+    _record(draft, rollback.result, rollback.reason, rollback.message)
+    draft.enter(Phase.ROLLED_BACK, rollback.reason, rollback.message)
+    text = f"All traffic is on {draft.status.stable} again: {rollback.message}"
+    draft.say("RolledBack", text, criterion=rollback.criterion, announcement=Announcement.ROLLED_BACK)
+
+
+def start_observation(draft: Draft) -> None:
+    """The candidate serves everything; stable is ready to come back."""
+    spec = draft.spec
+    assert spec is not None and spec.observation is not None
+    draft.set(observation=ObservationStatus(started_at=draft.now), criteria=())
+    text = f"{draft.run.candidate} serves everything and is watched for {spec.observation.duration}."
+    draft.enter(Phase.OBSERVING, Reason.OBSERVING, text)
+    draft.say(Reason.OBSERVING, text, announcement=Announcement.STEP)
+
+
+def succeed(draft: Draft) -> None:
+    """The candidate becomes the stable version."""
+    run = draft.run
+    before = draft.status.stable or run.stable
+    first = before is None
+    reason = Reason.FIRST_VERSION if first else Reason.PROMOTED
+    if run.skip_analysis and not first and run.candidate == draft.status.previous_stable:
+        reason = Reason.RETURNED_TO_PREVIOUS
+    text = f"{run.candidate} serves everything" + ("." if first else f", after {before}.")
+    draft.set(
+        run=run.model_copy(update={"finished_at": draft.now, "result": RunResult.SUCCEEDED}),
+        stable=run.candidate,
+        previous_stable=before,
+        pause=None,
+        step=None,
+        observation=None,
+    )
+    _record(draft, RunResult.SUCCEEDED, reason, text, before=before)
+    draft.enter(Phase.SUCCEEDED, reason, text)
+    draft.say(reason, text, announcement=Announcement.SUCCEEDED)
+
+
+def _record(draft: Draft, result: RunResult, reason: str, message: str, *, before: str | None = None) -> None:
+    run = draft.run
+    entry = HistoryEntry(
+        id=run.id,
+        from_=before or run.stable,
+        to=run.candidate,
+        result=result,
+        reason=reason,
+        message=message,
+        started_at=run.started_at,
+        finished_at=draft.now,
+    )
+    draft.status = draft.status.with_history(entry)
