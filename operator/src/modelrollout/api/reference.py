@@ -31,7 +31,7 @@ _LABELS: Final = (
     (constants.LABEL_ROLLOUT, "label of what the operator makes", "Name of the ModelRollout."),
     (constants.LABEL_RUN, "label of what the operator makes", "Id of the run."),
     (constants.LABEL_ROLE, "label of what the operator makes", "candidate, shadow or validation."),
-    (constants.LABEL_VERSION, "label of Deployments it makes and their pods", "Fingerprint of the candidate."),
+    (constants.LABEL_VERSION, "label of its Deployments and their pods", "Fingerprint of the candidate."),
 )  # fmt: skip
 
 
@@ -177,11 +177,9 @@ def _commands() -> str:
     value = '{"id": "42", "verb": "pause"}'
     example = f"kubectl annotate --overwrite mro emotion '{constants.COMMAND_ANNOTATION}={value}'"
     lines = _table("Commands", "verb", VERBS)
-    return "\n".join([
-        *lines,
-        "`kubectl modelrollout VERB NAME` writes them; without the plugin:", "", "```shell", example, "```", "",
-        "The id is any text that was not used before: a command acts once.",
-    ])  # fmt: skip
+    usage = "`kubectl modelrollout VERB NAME` writes them; without the plugin:"
+    rule = "The id is any text that was not used before: a command acts once."
+    return "\n".join([*lines, usage, "", "```shell", example, "```", "", rule])
 
 
 def _labels() -> str:
