@@ -90,7 +90,9 @@ def _attention(graph: _Graph, x: str, layer: Layer, bias: str, config: BertConfi
     weights = graph.op("Softmax", [scores], f"{name}.weights", axis=-1)
     context = graph.op("MatMul", [weights, value], f"{name}.context")
     turned = graph.op("Transpose", [context], f"{name}.turned", perm=[0, 2, 1, 3])
-    return graph.dense(graph.op("Reshape", [turned, join], f"{name}.joined"), layer["attention_output"], f"{name}.out")
+    return graph.dense(
+        graph.op("Reshape", [turned, join], f"{name}.joined"), layer["attention_output"], f"{name}.out"
+    )
 
 
 def _pool(graph: _Graph, x: str, mask: str) -> None:
@@ -99,7 +101,9 @@ def _pool(graph: _Graph, x: str, mask: str) -> None:
     smallest = graph.constant("pool.smallest", np.asarray(1.0, np.float32))
     tiny = graph.constant("pool.tiny", np.asarray(1e-12, np.float32))
     weights = graph.op("Unsqueeze", [mask, last], "pool.weights")
-    total = graph.op("ReduceSum", [graph.op("Mul", [x, weights], "pool.masked"), tokens], "pool.total", keepdims=0)
+    total = graph.op(
+        "ReduceSum", [graph.op("Mul", [x, weights], "pool.masked"), tokens], "pool.total", keepdims=0
+    )
     count = graph.op("ReduceSum", [weights, tokens], "pool.count", keepdims=0)
     mean = graph.op("Div", [total, graph.op("Max", [count, smallest], "pool.counted")], "pool.mean")
     length = graph.op("ReduceL2", [mean, tokens], "pool.length", keepdims=1)
@@ -117,18 +121,25 @@ def build_model(params: Params, config: BertConfig) -> Any:
         residual = graph.op("Add", [x, attended], f"{name}.attention.residual")
         x = graph.norm(residual, layer["attention_norm"], f"{name}.attention.norm", config.epsilon)
         inner = graph.op("Gelu", [graph.dense(x, layer["intermediate"], f"{name}.inner")], f"{name}.gelu")
-        residual = graph.op("Add", [x, graph.dense(inner, layer["output"], f"{name}.outer")], f"{name}.residual")
+        residual = graph.op(
+            "Add", [x, graph.dense(inner, layer["output"], f"{name}.outer")], f"{name}.residual"
+        )
         x = graph.norm(residual, layer["output_norm"], f"{name}.norm", config.epsilon)
     _pool(graph, x, mask)
     tokens = ["batch", "tokens"]
     proto = helper.make_graph(
         graph.nodes,
         "sentence-encoder",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, tokens) for name in ("input_ids", "attention_mask")],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, tokens)
+            for name in ("input_ids", "attention_mask")
+        ],
         [helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["batch", config.hidden])],
         graph.initialisers,
     )
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="inference-server")
+    model = helper.make_model(
+        proto, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="inference-server"
+    )
     model.ir_version = _IR_VERSION
     onnx.checker.check_model(model)
     return model
