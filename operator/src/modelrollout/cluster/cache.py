@@ -23,8 +23,8 @@ from modelrollout.cluster.views import (
 )
 
 Listener = Callable[[str, str, str], None]
-"""Called with kind (deployments, services, jobs, horizontalpodautoscalers), namespace and name of what changed.
-A change of endpoints is reported as one of their Service; one of an autoscaler names what it scales."""
+"""Called with kind (deployments, services, rollouts), namespace and name of what changed. Endpoints count as
+their Service, an autoscaler as the Deployment it scales, a Job as the rollout that it belongs to."""
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
@@ -68,7 +68,7 @@ class ClusterCache:
                 label_selector=f"{LABEL_MANAGED_BY}={MANAGED_BY}",
             ),
             namespaces=namespaces,
-            on_change=lambda old, new: self._tell("jobs", old or new),
+            on_change=self._job_changed,
         )
         self.autoscalers: Informer[AutoscalerView] = Informer(
             api,
@@ -120,9 +120,14 @@ class ClusterCache:
         """An autoscaler that scales that object, or None."""
         return next(iter(self._autoscalers_of.get((namespace, kind, name), {}).values()), None)
 
-    def _tell(self, kind: str, view: DeploymentView | ServiceView | JobView | None) -> None:
+    def _tell(self, kind: str, view: DeploymentView | ServiceView | None) -> None:
         if view is not None:
             self._listener(kind, view.namespace, view.name)
+
+    def _job_changed(self, old: JobView | None, new: JobView | None) -> None:
+        view = new or old
+        if view is not None and view.rollout:
+            self._listener("rollouts", view.namespace, view.rollout)
 
     def _slice_changed(self, old: SliceView | None, new: SliceView | None) -> None:
         if old is not None and (new is None or new.service != old.service):

@@ -196,7 +196,7 @@ class KubeApi:
         self._rest = RESTClientObject(self._configuration)
         await old.close()
 
-    async def _once(  # noqa: PLR0913, PLR0917 - private, mirrors request()
+    async def _once(
         self,
         method: str,
         path: str,
@@ -221,7 +221,7 @@ class KubeApi:
             raise _refusal(status, raw)
         return raw
 
-    async def _send(  # noqa: PLR0913, PLR0917 - private, mirrors request()
+    async def _send(
         self,
         method: str,
         path: str,

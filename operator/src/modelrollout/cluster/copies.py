@@ -20,21 +20,14 @@ from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
 from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import RolloutRef
+from modelrollout.decision.names import copy_name
 
-NAME_LENGTH: Final = 46
-"""Longest name for a copy, so that the names of its pods are never cut and still tell the Deployment."""
 DROPPED_ANNOTATIONS: Final = ("deployment.kubernetes.io/", "kubectl.kubernetes.io/")
 """Prefixes of annotations that speak of stable itself: its revision, how it was applied."""
 
 
 class CopyError(Exception):
     """The copy cannot be made; the message says why and what to do."""
-
-
-def copy_name(rollout: str, fingerprint: str) -> str:
-    """The name of the copy: a function of the rollout and of what spec.candidate asks for."""
-    suffix = f"-{fingerprint[:8]}"
-    return rollout[: NAME_LENGTH - len(suffix)].rstrip("-.") + suffix
 
 
 def build_copy(stable: Mapping[str, Any], *, candidate: Candidate, owner: RolloutRef) -> dict[str, Any]:
@@ -60,7 +53,7 @@ def build_copy(stable: Mapping[str, Any], *, candidate: Candidate, owner: Rollou
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": copy_name(owner.name, fingerprint),
+            "name": copy_name(owner.name, candidate),
             "namespace": owner.namespace,
             "labels": {**(meta.get("labels") or {}), **marks},
             "annotations": _annotations(meta.get("annotations") or {}),

@@ -107,6 +107,31 @@ class Evaluator:
         lane.put(Waiting(known.rendered, known.rendered.chosen(asked), future), patience)
         return self._answer(rollout, asked, samples, await future)
 
+    async def refused(self, rollout: RolloutQueries) -> dict[str, str] | None:
+        """Why Prometheus refuses to evaluate a query, by name of the criterion; asked before a run starts.
+
+        None if Prometheus could not be asked, or is not in the settings: then nothing is known of any query.
+        """
+        if not rollout.queries:
+            return {}
+        try:
+            lane = self._lane(rollout.target)
+        except UnknownTargetError:
+            return None
+        known = self._recall(rollout)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        lane.put(Waiting(known.rendered, known.rendered.chosen(list(rollout.queries)), future), 0.02)
+        reply = await future
+        if reply.outage is not None:
+            return None
+        sentences: dict[str, str] = {}
+        for name, parts in known.rendered.parts.items():
+            errors = [reply.outcomes.get(id_) for id_ in parts.values()]
+            if any(isinstance(error, PrometheusError) and not error.is_outage for error in errors):
+                outcomes = {key: reply.outcomes[id_] for key, id_ in parts.items() if id_ in reply.outcomes}
+                sentences[name] = sample_of(rollout.queries[name], outcomes, reply.at).message
+        return sentences
+
     def _answer(
         self, rollout: RolloutQueries, asked: list[str], samples: dict[str, Sample], reply: Reply
     ) -> Answer:

@@ -1,0 +1,148 @@
+"""kopf watches the ModelRollouts and hands every change to the engine.
+
+It runs in a thread with an event loop of its own: when kopf ends it cancels every task it finds on its loop,
+and an operator that restarts its watcher must not lose the ticks that are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import kopf
+
+from modelrollout.api.constants import FINALIZER, GROUP, PLURAL, VERSION
+from modelrollout.cluster.connection import Credentials
+
+logger = logging.getLogger(__name__)
+
+TOKEN_LIFETIME: Final = timedelta(minutes=5)
+RESTART_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 8.0
+
+Handler = Callable[[str | None, dict[str, Any]], None]
+"""Called on the main loop with the type of the event (None for a list) and the object."""
+
+
+class EndlessBackoff:
+    """Seconds between attempts of kopf's requests. Never exhausted: an outage of an hour must not end the watch."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.2, 0.5, 1, 2)
+        while True:
+            yield 3.0
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """kopf's settings: no Events, no annotations, no discovery of its own."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.process.ultimate_exiting_timeout = None
+    settings.networking.request_timeout = 30.0
+    settings.networking.connect_timeout = 5.0
+    settings.networking.error_backoffs = EndlessBackoff()
+    settings.watching.reconnect_backoff = 0.5
+    settings.watching.server_timeout = 600  # whole seconds: kopf sends it as it is
+    settings.queueing.idle_timeout = 0.5
+    settings.persistence.finalizer = FINALIZER
+    return settings
+
+
+def build_registry(
+    handler: Callable[[str | None, dict[str, Any]], None], login: Callable[[], Credentials]
+) -> kopf.OperatorRegistry:
+    """The handlers: one that logs in with the operator's credentials, one that passes events on."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        seen = login()
+        return kopf.ConnectionInfo(
+            server=seen.server,
+            ca_path=seen.ca_file,
+            ca_data=seen.ca_data if not seen.ca_file else None,
+            insecure=seen.insecure or None,
+            scheme="Bearer" if seen.token else None,
+            token=seen.token,
+            certificate_path=seen.cert_file,
+            private_key_path=seen.key_file,
+            expiration=datetime.now(UTC) + TOKEN_LIFETIME if seen.token else None,
+        )
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)  # type: ignore[arg-type, unused-ignore]
+    async def rollout_changed(event: Any, **_: Any) -> None:
+        handler(event["type"], event["object"])
+
+    return registry
+
+
+class KopfWatcher:
+    """Runs kopf in a thread for as long as `run()` runs, again after a failure."""
+
+    def __init__(
+        self,
+        *,
+        namespaces: Sequence[str],
+        credentials: Callable[[], Awaitable[Credentials]],
+        on_event: Handler,
+    ) -> None:
+        self._namespaces = tuple(namespaces)
+        self._credentials = credentials
+        self._on_event = on_event
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            stop, ended = threading.Event(), asyncio.Event()
+            thread = threading.Thread(target=self._watch, args=(loop, stop, ended), name="kopf", daemon=True)
+            thread.start()
+            try:
+                await ended.wait()
+            finally:
+                stop.set()
+                if not ended.is_set():
+                    await self._wait_stopped(ended)
+            logger.error("The watch of ModelRollouts ended and is started again in %.0f s.", RESTART_SECONDS)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _wait_stopped(self, ended: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await ended.wait()
+        except TimeoutError:
+            logger.warning("kopf did not end within %.0f s and is left behind.", STOP_SECONDS)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
+        def pass_on(kind: str | None, obj: dict[str, Any]) -> None:
+            loop.call_soon_threadsafe(self._on_event, kind, obj)
+
+        def login() -> Credentials:
+            return asyncio.run_coroutine_threadsafe(_await(self._credentials), loop).result(timeout=10)
+
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=build_registry(pass_on, login),
+                    settings=build_settings(),
+                    standalone=True,
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                    stop_flag=stop,
+                )
+            )
+        except Exception:
+            logger.exception("kopf ended with an error.")
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ended.set)
+
+
+async def _await(credentials: Callable[[], Awaitable[Credentials]]) -> Credentials:
+    return await credentials()

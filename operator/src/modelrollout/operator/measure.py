@@ -1,0 +1,126 @@
+"""Asks Prometheus for what a rollout's next decision needs, no oftener than its interval."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
+from modelrollout.decision.types import Sample, SampleState
+from modelrollout.operator.metrics import OperatorMetrics
+from modelrollout.operator.store import Tracked
+from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout
+
+EARLY: Final = 0.02
+"""Seconds by which an evaluation may be early: timers and slots are not exact."""
+BASELINE_RETRY: Final = 10.0
+
+
+class Measurer:
+    """Keeps `samples` and `baselines` of a rollout up to date."""
+
+    def __init__(self, evaluator: Evaluator, metrics: OperatorMetrics) -> None:
+        self._evaluator = evaluator
+        self._metrics = metrics
+
+    async def measure(self, rollout: Tracked) -> None:
+        """Evaluates the criteria if they are due. Failures of Prometheus end up in the samples."""
+        spec = rollout.spec
+        if spec is None or rollout.deleting:
+            return
+        await self._try_queries(rollout, spec)
+        await self._record_baseline(rollout, spec)
+        due = due_criteria(spec, rollout.status)
+        if not due:
+            rollout.samples, rollout.metrics_error, rollout.evaluate_at = {}, None, 0.0
+            return
+        queries = self._queries(rollout, spec)
+        started = time.monotonic()
+        if started + EARLY < rollout.evaluate_at and rollout.samples.keys() >= set(due):
+            return
+        generation = rollout.generation
+        interval = spec.evaluation.interval.seconds
+        answer = await self._evaluator.evaluate(queries, due, patience=min(0.25, interval / 50))
+        samples = dict(answer.samples)
+        suspects = needs_history(spec, rollout.status, samples, datetime.now(UTC))
+        if suspects:
+            samples = await self._evaluator.with_history(queries, samples, suspects)
+        self._metrics.evaluation_seconds.observe(time.monotonic() - started)
+        if rollout.generation == generation:
+            rollout.samples, rollout.metrics_error = samples, answer.metrics_error
+            rollout.evaluate_at = time.monotonic() + self._evaluator.next_delay(queries.key, interval)
+
+    def forget(self, rollout: Tracked) -> None:
+        """The rollout is gone."""
+        self._evaluator.forget(rollout.uid)
+
+    def _queries(self, rollout: Tracked, spec: ModelRolloutSpec) -> RolloutQueries:
+        candidate, stable = _versions(rollout)
+        wanted = (rollout.generation, candidate, stable)
+        if rollout.queries is None or rollout.queries_for != wanted:
+            context = QueryContext(
+                namespace=rollout.namespace, rollout=rollout.name, candidate=candidate, stable=stable
+            )
+            rollout.queries = build_rollout(rollout.uid, spec.prometheus.name, spec.criteria, context)
+            rollout.queries_for = wanted
+        return rollout.queries
+
+    async def _try_queries(self, rollout: Tracked, spec: ModelRolloutSpec) -> None:
+        """Before anything is scaled for a new spec: does Prometheus understand its queries at all?"""
+        if rollout.refused_queries is not None or not spec.criteria:
+            return
+        queries = self._queries(rollout, spec)
+        if rollout.finished and rollout.status.observed_generation == rollout.generation:
+            return
+        generation = rollout.generation
+        refused = await self._evaluator.refused(queries)
+        if rollout.generation == generation:
+            rollout.refused_queries = refused
+
+    async def _record_baseline(self, rollout: Tracked, spec: ModelRolloutSpec) -> None:
+        names = due_baselines(spec, rollout.status)
+        candidate_and_stable = _versions(rollout)
+        stable = candidate_and_stable[1]
+        if not names or spec.baseline is None or stable is None:
+            rollout.baselines = {}
+            return
+        now = time.monotonic()
+        if rollout.baselines.keys() >= set(names) and now + EARLY < rollout.evaluate_at:
+            return
+        context = QueryContext(
+            namespace=rollout.namespace, rollout=rollout.name, candidate=stable, stable=stable
+        )
+        criteria = [criterion for criterion in spec.criteria if criterion.name in names]
+        queries = build_rollout(
+            f"{rollout.uid}/baseline",
+            spec.prometheus.name,
+            criteria,
+            context,
+            window=spec.baseline.window.seconds,
+        )
+        generation = rollout.generation
+        answer = await self._evaluator.evaluate(queries, names)
+        self._evaluator.forget(queries.key)
+        if rollout.generation == generation:
+            rollout.baselines, rollout.metrics_error = dict(answer.samples), answer.metrics_error
+            rollout.evaluate_at = now + min(BASELINE_RETRY, spec.evaluation.interval.seconds)
+
+
+def _versions(rollout: Tracked) -> tuple[str, str | None]:
+    """The Deployments whose pods are measured: candidate (in the shadow phase its copy) and stable."""
+    status, spec = rollout.status, rollout.spec
+    run = status.run if status.run is not None and status.run.finished_at is None else None
+    candidate = run.candidate if run is not None else rollout.candidate_name
+    if status.shadow is not None and status.step is None and run is not None:
+        candidate = status.shadow.deployment
+    stable = run.stable if run is not None else status.stable
+    if stable is None and spec is not None and spec.stable is not None:
+        stable = spec.stable.deployment
+    return candidate or "", stable
+
+
+def worst_at(samples: dict[str, Sample]) -> datetime | None:
+    """When the newest sample with a value was asked for."""
+    return max((s.at for s in samples.values() if s.state is SampleState.VALUE), default=None)

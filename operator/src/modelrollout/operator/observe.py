@@ -1,0 +1,76 @@
+"""Puts together what a decision rests on, all of it from memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.decision.types import JobResult, Observation, Problem, Workload
+from modelrollout.operator.problems import Inspector
+from modelrollout.operator.store import RolloutStore, Tracked
+
+JobReader = Callable[[Tracked], Mapping[str, JobResult]]
+
+
+class Observer:
+    """Turns the caches and what a rollout remembers into an Observation."""
+
+    def __init__(
+        self, *, cache: ClusterCache, store: RolloutStore, inspector: Inspector, jobs: JobReader
+    ) -> None:
+        self._cache = cache
+        self._store = store
+        self._inspector = inspector
+        self._jobs = jobs
+
+    def observe(self, rollout: Tracked) -> Observation:
+        """What is known now. No request is made."""
+        return Observation(
+            uid=rollout.uid,
+            name=rollout.name,
+            generation=rollout.generation,
+            deleting=rollout.deleting,
+            candidate_name=rollout.candidate_name,
+            workloads=self._workloads(rollout),
+            samples=rollout.samples,
+            baselines=rollout.baselines,
+            metrics_error=rollout.metrics_error,
+            commands=(rollout.command,) if rollout.command else (),
+            problems=self._problems(rollout),
+            jobs=self._jobs(rollout),
+            selector=self._selector(rollout),
+        )
+
+    def _problems(self, rollout: Tracked) -> tuple[Problem, ...]:
+        found = self._inspector.problems(rollout)
+        if rollout.trouble is not None:
+            problem, until = rollout.trouble
+            if time.monotonic() < until:
+                return (*found, problem)
+            rollout.trouble = None
+        return found
+
+    def _workloads(self, rollout: Tracked) -> dict[str, Workload]:
+        names = rollout.deployments()
+        service = rollout.service_name
+        ready = self._cache.ready(rollout.namespace, service, names) if service else {}
+        return {name: self._workload(rollout, name, ready.get(name, 0)) for name in names}
+
+    def _workload(self, rollout: Tracked, name: str, ready: int) -> Workload:
+        seen = self._cache.deployments.get(rollout.namespace, name)
+        if seen is None:
+            return Workload(name=name, exists=False)
+        return Workload(
+            name=name,
+            desired=seen.desired,
+            ready=ready,
+            pods=seen.pods,
+            claimed_by=self._store.older_claimant(rollout, "deployments", name),
+        )
+
+    def _selector(self, rollout: Tracked) -> str | None:
+        service = self._cache.services.get(rollout.namespace, rollout.service_name or "")
+        if service is None or not service.selector:
+            return None
+        return ",".join(f"{key}={value}" for key, value in sorted(service.selector.items()))

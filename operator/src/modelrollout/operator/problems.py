@@ -1,0 +1,146 @@
+"""What only the operator can see: why a rollout that the API server accepted cannot be worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelrollout.api.conditions import Reason
+from modelrollout.api.constants import KIND
+from modelrollout.api.features import unsupported
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.decision.types import Problem
+from modelrollout.operator.store import RolloutStore, Tracked
+from modelrollout.prometheus import PrometheusTargets
+
+DEPLOYMENT_CLAIMED = "DeploymentClaimed"
+SERVICE_CLAIMED = "ServiceClaimed"
+
+
+class Inspector:
+    """Looks for problems in what the caches hold; asks the API server nothing."""
+
+    def __init__(self, *, store: RolloutStore, cache: ClusterCache, targets: PrometheusTargets) -> None:
+        self._store = store
+        self._cache = cache
+        self._targets = targets
+
+    def problems(self, rollout: Tracked) -> tuple[Problem, ...]:
+        """Everything wrong with it, the most basic first; empty if it can be worked on."""
+        spec = rollout.spec
+        if spec is None:
+            message = f"{rollout.spec_error}: correct these fields, the API server of this cluster did not check them"
+            return (_problem(Reason.INVALID_SPEC, message),)
+        return (
+            *(_problem(Reason.UNSUPPORTED, text) for text in unsupported(spec)),
+            *self._metrics_problems(rollout, spec),
+            *self._service_problems(rollout, spec),
+            *self._deployment_problems(rollout, spec),
+        )
+
+    def _metrics_problems(self, rollout: Tracked, spec: ModelRolloutSpec) -> Iterator[Problem]:
+        if not spec.criteria:
+            return
+        try:
+            self._targets.get(spec.prometheus.name)
+        except LookupError as error:
+            yield _problem(Reason.UNKNOWN_PROMETHEUS, str(error))
+        broken = dict(rollout.queries.problems) if rollout.queries is not None else {}
+        for sentence in (broken | (rollout.refused_queries or {})).values():
+            yield _problem(Reason.BAD_QUERY, sentence)
+
+    def _service_problems(self, rollout: Tracked, spec: ModelRolloutSpec) -> Iterator[Problem]:
+        namespace = rollout.namespace
+        service = self._cache.services.get(namespace, spec.service)
+        if service is None:
+            yield _problem(
+                Reason.SERVICE_NOT_FOUND,
+                f"spec.service names Service {spec.service}, but namespace {namespace} has none of that name: "
+                "create it, or correct spec.service",
+            )
+            return
+        older = self._store.older_claimant(rollout, "services", spec.service)
+        if older is not None:
+            yield Problem(
+                reason=SERVICE_CLAIMED,
+                message=f"Service {spec.service} belongs to the older {KIND} {older}: one {KIND} per Service; "
+                "delete one of the two",
+            )
+        if not service.selector:
+            yield _problem(
+                Reason.SERVICE_DOES_NOT_SELECT,
+                f"Service {spec.service} has no selector: give it one that selects the pods of every version",
+            )
+            return
+        for name in self._serving(rollout):
+            deployment = self._cache.deployments.get(namespace, name)
+            if deployment is None:
+                continue
+            labels = deployment.template_labels
+            wrong = {key: value for key, value in service.selector.items() if labels.get(key) != value}
+            if wrong:
+                wanted = ", ".join(f"{key}={value}" for key, value in wrong.items())
+                seen = (
+                    ", ".join(f"{key}={labels[key]}" for key in wrong if key in labels)
+                    or "none of these keys"
+                )
+                yield _problem(
+                    Reason.SERVICE_DOES_NOT_SELECT,
+                    f"Service {spec.service} selects pods with {wanted}, but those of Deployment {name} have {seen}: "
+                    "put into the selector only labels that all versions share, or correct the pod template",
+                )
+
+    def _deployment_problems(self, rollout: Tracked, spec: ModelRolloutSpec) -> Iterator[Problem]:
+        status, namespace = rollout.status, rollout.namespace
+        stable = status.stable or (spec.stable.deployment if spec.stable else None)
+        if stable is not None and self._cache.deployments.get(namespace, stable) is None:
+            where = "status.stable" if status.stable else "spec.stable.deployment"
+            yield _missing(namespace, stable, f"{where} names the version in charge")
+        if stable is None and spec.candidate.is_copy:
+            yield _problem(
+                Reason.DEPLOYMENT_NOT_FOUND,
+                "spec.candidate asks for a copy of stable with another image or environment, but there is no stable "
+                "version yet: name one in spec.stable.deployment, or a Deployment in spec.candidate.deployment",
+            )
+        given = spec.candidate.deployment
+        if given is not None and given != stable and not self._in_run(rollout, given):
+            if self._cache.deployments.get(namespace, given) is None:
+                yield _missing(namespace, given, "spec.candidate.deployment names the candidate")
+        for name in self._serving(rollout):
+            older = self._store.older_claimant(rollout, "deployments", name)
+            if older is not None:
+                yield Problem(
+                    reason=DEPLOYMENT_CLAIMED,
+                    message=f"Deployment {name} belongs to the older {KIND} {older}: one {KIND} per Deployment; "
+                    "delete one of the two, or name another Deployment",
+                )
+            scaler = self._cache.autoscaler(namespace, "Deployment", name)
+            if scaler is not None:
+                yield _problem(
+                    Reason.AUTOSCALER_CONFLICT,
+                    f"HorizontalPodAutoscaler {scaler.name} scales Deployment {name}, whose replicas this {KIND} sets: "
+                    f"let its scaleTargetRef name {KIND} {rollout.name} instead, which has a scale subresource",
+                )
+
+    @staticmethod
+    def _serving(rollout: Tracked) -> tuple[str, ...]:
+        previous = rollout.status.previous_stable
+        names = rollout.deployments()
+        return tuple(name for name in names if name != previous or name == rollout.candidate_name)
+
+    @staticmethod
+    def _in_run(rollout: Tracked, candidate: str) -> bool:
+        run = rollout.status.run
+        # A candidate that vanishes in the middle of its run takes the traffic back: that is decided, not refused.
+        return run is not None and run.finished_at is None and run.candidate == candidate
+
+
+def _problem(reason: Reason, message: str) -> Problem:
+    return Problem(reason=str(reason), message=message)
+
+
+def _missing(namespace: str, name: str, why: str) -> Problem:
+    return _problem(
+        Reason.DEPLOYMENT_NOT_FOUND,
+        f"{why}, {name}, but namespace {namespace} has no Deployment of that name: create it, or correct the name",
+    )

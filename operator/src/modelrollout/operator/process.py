@@ -1,0 +1,191 @@
+"""All parts of one operator process, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.connection import KubeApi
+from modelrollout.cluster.copies import CopyKeeper
+from modelrollout.cluster.errors import ApiError, NotFoundError
+from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
+from modelrollout.cluster.writer import Writer
+from modelrollout.operator.act import Actor
+from modelrollout.operator.engine import Engine
+from modelrollout.operator.health import HealthServer
+from modelrollout.operator.kopf_app import KopfWatcher
+from modelrollout.operator.measure import Measurer
+from modelrollout.operator.metrics import OperatorMetrics, PrometheusHooks
+from modelrollout.operator.observe import Observer
+from modelrollout.operator.problems import Inspector
+from modelrollout.operator.reconcile import Reconciler
+from modelrollout.operator.report import Reporter
+from modelrollout.operator.settings import Settings
+from modelrollout.operator.store import Key, RolloutStore, Tracked
+from modelrollout.prometheus import Evaluator, PrometheusTargets
+from modelrollout.traffic.replicas import ReplicasProvider
+
+logger = logging.getLogger(__name__)
+
+CRD_RETRY_SECONDS = 5.0
+
+
+class Process:
+    """The operator. Made by `create`, driven by the coroutines of `tasks`, ended by `shut_down`."""
+
+    def __init__(
+        self, settings: Settings, api: KubeApi, metrics: OperatorMetrics, store: RolloutStore
+    ) -> None:
+        self._settings = settings
+        self._api = api
+        self._metrics = metrics
+        self._store = store
+        self._leadership = Leadership()
+        self._synced = asyncio.Event()
+        targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
+        self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics))
+        self._cache = ClusterCache(api, namespaces=settings.scopes, listener=self._object_changed)
+        writer = Writer(api, self._cache, self._leadership)
+        self._reporter = Reporter(writer, metrics)
+        self._measurer = Measurer(self._evaluator, metrics)
+        self._engine = Engine(
+            api=api,
+            store=store,
+            writer=writer,
+            reporter=self._reporter,
+            leadership=self._leadership,
+            metrics=metrics,
+            scopes=settings.scopes,
+        )
+        self._engine.use(self._reconciler(writer, targets))
+        lease = LeaseSettings(
+            namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
+        )
+        self._elector = Elector(api, lease, self._leadership)
+        self._watcher = KopfWatcher(
+            namespaces=settings.namespaces, credentials=api.credentials, on_event=self._rollout_event
+        )
+        self._health = HealthServer(healthy=self.unhealthy, ready=self.unready, registry=metrics.registry)
+
+    @classmethod
+    async def create(cls, settings: Settings) -> Process:
+        """Connects to the cluster and listens for probes.
+
+        Raises:
+            ApiError: No usable way to the cluster.
+            ValueError: The settings of a Prometheus are unusable.
+        """
+        parts: list[Process] = []
+        store = RolloutStore(
+            changed=lambda key: parts[0].rollout_changed(key), forgotten=lambda old: parts[0].forgotten(old)
+        )
+        metrics = OperatorMetrics(lambda: store)
+        api = await KubeApi.connect(
+            kubeconfig=settings.kubeconfig, context=settings.context, observer=metrics
+        )
+        process = cls(settings, api, metrics, store)
+        parts.append(process)
+        await process._health.start(settings.host, settings.port)
+        logger.info("Probes and metrics are served on port %d.", process._health.port)
+        return process
+
+    def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """What has to run, by name. None of them ends by itself."""
+        yield "caches", self._cache.run()
+        yield "scheduler", self._engine.scheduler.run()
+        yield "events", self._reporter.run()
+        yield "work", self._work()
+
+    async def finish_ticks(self) -> None:
+        """Lets the ticks under way end and their Events go out, then gives the lease back."""
+        await self._engine.scheduler.drain(self._settings.shutdown)
+        await self._reporter.flush(2.0)
+        await self._elector.release()
+
+    async def shut_down(self) -> None:
+        """Closes everything."""
+        await self._evaluator.close()
+        await self._health.stop()
+        await self._api.close()
+
+    def rollout_changed(self, key: Key) -> None:
+        """A ModelRollout is new or changed."""
+        self._engine.rollout_changed(key)
+
+    def forgotten(self, rollout: Tracked) -> None:
+        """A ModelRollout is gone."""
+        self._engine.scheduler.forget(rollout.key)
+        self._measurer.forget(rollout)
+
+    def unhealthy(self) -> str:
+        """Why a restart would help; empty if it would not."""
+        late = self._engine.scheduler.overdue()
+        if late > self._settings.stalled_after:
+            return (
+                f"a tick is late by {late:.0f} s; at most {self._settings.stalled_after:.0f} s are expected"
+            )
+        return ""
+
+    def unready(self) -> str:
+        """Why this replica could neither act nor take over now; empty if it could."""
+        return "" if self._synced.is_set() else "the caches are not complete yet"
+
+    async def _work(self) -> None:
+        """First see everything, then compete for the lease: a decision never rests on half a cache."""
+        await self._cache.wait_synced()
+        await self._list_first()
+        self._synced.set()
+        logger.info("The caches are complete (%d ModelRollouts).", len(self._store))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watcher.run())
+            group.create_task(self._engine.resync(self._settings.resync))
+            group.create_task(self._engine.lead())
+            if self._settings.leader_election:
+                group.create_task(self._elector.run())
+            else:
+                self._leadership.extend(float("inf"))
+
+    async def _list_first(self) -> None:
+        while True:
+            try:
+                await self._engine.list_rollouts()
+            except NotFoundError:
+                logger.error(
+                    "The cluster does not know ModelRollouts: apply the CRD (kubectl apply -f crds/)."
+                )
+            except ApiError as error:
+                logger.warning("The ModelRollouts cannot be listed yet: %s", error)
+            else:
+                return
+            await asyncio.sleep(CRD_RETRY_SECONDS)
+
+    def _object_changed(self, kind: str, namespace: str, name: str) -> None:
+        self._engine.object_changed(kind, namespace, name)
+
+    def _rollout_event(self, kind: str | None, obj: dict[str, Any]) -> None:
+        if kind == "DELETED":
+            meta = obj["metadata"]
+            self._store.remove((meta["namespace"], meta["name"]), uid=meta["uid"])
+        else:
+            self._store.apply(obj)
+
+    def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
+        inspector = Inspector(store=self._store, cache=self._cache, targets=targets)
+        copies = CopyKeeper(self._api, self._leadership)
+        return Reconciler(
+            store=self._store,
+            measurer=self._measurer,
+            observer=Observer(cache=self._cache, store=self._store, inspector=inspector, jobs=lambda _: {}),
+            writer=writer,
+            actor=Actor(
+                provider=ReplicasProvider(writer, self._cache),
+                copies=copies,
+                cache=self._cache,
+                metrics=self._metrics,
+            ),
+            reporter=self._reporter,
+            leadership=self._leadership,
+        )

@@ -1,0 +1,96 @@
+"""One tick of one rollout: observe, decide, persist, act, report.
+
+The order is the promise: a crash between any two of them loses nothing. Status is written first, what is done
+to the cluster follows from status alone and may be repeated, and Events come last.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from modelrollout.api.constants import FINALIZER
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
+from modelrollout.decision.core import decide
+from modelrollout.decision.evaluation import due_baselines, due_criteria
+from modelrollout.decision.types import Decision
+from modelrollout.operator.act import Actor
+from modelrollout.operator.measure import Measurer
+from modelrollout.operator.observe import Observer
+from modelrollout.operator.report import Reporter
+from modelrollout.operator.store import RolloutStore, Tracked
+
+
+class Reconciler:
+    """Brings one rollout one tick further."""
+
+    def __init__(  # noqa: PLR0913 - the five verbs of a tick, by name
+        self,
+        *,
+        store: RolloutStore,
+        measurer: Measurer,
+        observer: Observer,
+        writer: Writer,
+        actor: Actor,
+        reporter: Reporter,
+        leadership: Leadership,
+    ) -> None:
+        self._store = store
+        self._measurer = measurer
+        self._observer = observer
+        self._writer = writer
+        self._actor = actor
+        self._reporter = reporter
+        self._leadership = leadership
+
+    async def tick(self, rollout: Tracked) -> float | None:
+        """Returns the seconds until the next tick by the clock; None if only a change makes one."""
+        if rollout.deleting and FINALIZER not in rollout.finalizers:
+            return None  # nothing of ours holds it
+        await self._measurer.measure(rollout)
+        self._leadership.require()
+        self._store.refresh_claims(rollout)
+        decision = decide(
+            spec=rollout.spec,
+            status=rollout.status,
+            observed=self._observer.observe(rollout),
+            now=datetime.now(UTC),
+        )
+        await self._persist(rollout, decision)
+        await self._actor.act(rollout, decision)
+        self._reporter.report(rollout, decision)
+        await self._let_go(rollout, decision)
+        return self._next(rollout, decision)
+
+    async def _persist(self, rollout: Tracked, decision: Decision) -> None:
+        """Status, only where it changed; before a run starts, the finalizer that brings its traffic back."""
+        run = decision.status.run
+        under_way = run is not None and run.finished_at is None
+        if under_way and not rollout.deleting and FINALIZER not in rollout.finalizers:
+            finalizers = with_finalizer(rollout.finalizers)
+            rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
+            rollout.finalizers = finalizers
+        if decision.status is not rollout.status and decision.status != rollout.status:
+            version = await self._writer.write_status(rollout.ref, decision.status.to_json())
+            rollout.set_status(decision.status, version)
+            self._store.refresh_claims(rollout)
+
+    async def _let_go(self, rollout: Tracked, decision: Decision) -> None:
+        """The finalizer goes once nothing is under way any more."""
+        run = decision.status.run
+        over = run is None or run.finished_at is not None
+        if FINALIZER in rollout.finalizers and (decision.finalized if rollout.deleting else over):
+            finalizers = without_finalizer(rollout.finalizers)
+            rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
+            rollout.finalizers = finalizers
+
+    @staticmethod
+    def _next(rollout: Tracked, decision: Decision) -> float | None:
+        waits = [] if decision.requeue_after is None else [max(0.0, decision.requeue_after.total_seconds())]
+        spec, status = rollout.spec, rollout.status
+        if due_criteria(spec, status) or due_baselines(spec, status):
+            waits.append(max(0.0, rollout.evaluate_at - time.monotonic()))
+        if rollout.trouble is not None:
+            waits.append(max(0.1, rollout.trouble[1] - time.monotonic()))
+        return min(waits, default=None)

@@ -1,0 +1,152 @@
+"""When to tick which rollout: a heap of due times, woken early by changes, one tick at a time for each.
+
+Due times are joined into slots, so that the questions of many rollouts to Prometheus travel together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+SLOT_SECONDS: Final = 0.25
+SHORT_SLOT_SECONDS: Final = 0.02
+LONG_WAIT_SECONDS: Final = 2.0
+"""Waits of at least this are rounded up to SLOT_SECONDS, shorter ones to SHORT_SLOT_SECONDS."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    due: float | None = None
+    running: bool = False
+    again: float | None = None
+    started: float = 0.0
+
+
+def slot(due: float, wait: float) -> float:
+    """The due time rounded up to the next slot; all callers in one process share the grid."""
+    width = SLOT_SECONDS if wait >= LONG_WAIT_SECONDS else SHORT_SLOT_SECONDS
+    return -(-due // width) * width
+
+
+class Scheduler(Generic[K]):
+    """Calls `tick(key)` when it is due; what that returns is the seconds until the next, None for never."""
+
+    def __init__(
+        self,
+        tick: Callable[[K], Awaitable[float | None]],
+        *,
+        observe_lag: Callable[[float], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tick = tick
+        self._observe_lag = observe_lag
+        self._clock = clock
+        self._entries: dict[K, _Entry] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._sequence = 0
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._active = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def resume(self) -> None:
+        """Ticks happen from now on."""
+        self._active = True
+        self._changed.set()
+
+    def pause(self) -> None:
+        """No further tick starts; those under way go on."""
+        self._active = False
+
+    def wake(self, key: K, after: float = 0.0) -> None:
+        """Makes a tick due in `after` seconds, or earlier if it was due earlier."""
+        entry = self._entries.setdefault(key, _Entry())
+        due = slot(self._clock() + after, after) if after else self._clock()
+        if entry.running:
+            entry.again = due if entry.again is None else min(due, entry.again)
+        elif entry.due is None or due < entry.due:
+            self._set(key, entry, due)
+
+    def forget(self, key: K) -> None:
+        """The key is gone; a tick under way ends by itself."""
+        self._entries.pop(key, None)
+
+    def overdue(self) -> float:
+        """Seconds by which the latest tick is late or a running one has been running; 0 if all is well."""
+        if not self._active:
+            return 0.0
+        now = self._clock()
+        times = [e.started if e.running else e.due for e in self._entries.values()]
+        return max((now - at for at in times if at is not None), default=0.0)
+
+    async def run(self) -> None:
+        """Starts ticks as they fall due, until cancelled."""
+        while True:
+            self._changed.clear()
+            delay = self._start_due() if self._active else None
+            try:
+                async with asyncio.timeout(delay):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for the ticks under way, then cancels what is left of them."""
+        self.pause()
+        tasks = set(self._tasks)
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=seconds)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _set(self, key: K, entry: _Entry, due: float) -> None:
+        entry.due = due
+        self._sequence += 1
+        heapq.heappush(self._heap, (due, self._sequence, key))
+        if self._heap[0][2] == key:
+            self._changed.set()
+
+    def _start_due(self) -> float | None:
+        now = self._clock()
+        while self._heap:
+            due, _, key = self._heap[0]
+            entry = self._entries.get(key)
+            if entry is None or entry.due != due or entry.running:
+                heapq.heappop(self._heap)  # superseded by an earlier or later due time
+                continue
+            if due > now:
+                return due - now
+            heapq.heappop(self._heap)
+            entry.due, entry.running, entry.started = None, True, now
+            self._observe_lag(now - due)
+            task = asyncio.create_task(self._run_one(key, entry))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return None
+
+    async def _run_one(self, key: K, entry: _Entry) -> None:
+        wait: float | None = None
+        try:
+            wait = await self._tick(key)
+        finally:
+            entry.running = False
+            if self._entries.get(key) is entry:
+                now = self._clock()
+                due = None if wait is None else slot(now + wait, wait)
+                if entry.again is not None:
+                    due = entry.again if due is None else min(due, entry.again)
+                    entry.again = None
+                if due is not None:
+                    self._set(key, entry, due)

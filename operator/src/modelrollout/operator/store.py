@@ -1,0 +1,276 @@
+"""The ModelRollouts as last seen, parsed once per version, and who claims which Deployment and Service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from modelrollout.api.commands import Command, CommandError, parse_command
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.status import ModelRolloutStatus
+from modelrollout.cluster.informer import is_older
+from modelrollout.cluster.writer import RolloutRef
+from modelrollout.decision.names import candidate_deployment
+from modelrollout.decision.types import Problem, Sample
+from modelrollout.prometheus import RolloutQueries
+
+Key = tuple[str, str]
+Claim = tuple[str, str, str]
+"""Kind (deployments or services), namespace and name."""
+
+NOT_PARSED: Final = object()
+PROBLEMS_SHOWN: Final = 5
+
+
+@dataclass(slots=True)
+class Tracked:
+    """One ModelRollout: what the API server says of it, and what this process remembers between ticks.
+
+    Nothing here is needed after a restart: what has to survive is in status.
+
+    Attributes:
+        samples: The last answers to its criteria, by name; for the spec of this generation.
+        baselines: The same for what is being recorded on stable.
+        refused_queries: Why Prometheus refuses a query, by criterion; None: not asked yet in this generation.
+        evaluate_at: When its criteria are due again, by the monotonic clock.
+        queries, queries_for: What to ask, and what that was made for.
+        trouble: Why something could not be made (a problem), and until when to believe that.
+        failures: Ticks that failed in a row.
+        breach_seen_at: When a sample that led to a revert was asked for, until the revert is carried out.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    created: str
+    resource_version: str = ""
+    generation: int = 0
+    deleting: bool = False
+    finalizers: tuple[str, ...] = ()
+    command: Command | None = None
+    command_error: str = ""
+    phase: str = ""
+    claims: frozenset[Claim] = frozenset()
+    samples: dict[str, Sample] = field(default_factory=dict)
+    baselines: dict[str, Sample] = field(default_factory=dict)
+    refused_queries: dict[str, str] | None = None
+    metrics_error: str | None = None
+    evaluate_at: float = 0.0
+    queries: RolloutQueries | None = None
+    queries_for: tuple[Any, ...] = ()
+    trouble: tuple[Problem, float] | None = None
+    failures: int = 0
+    status_error: str = ""
+    spec_error: str = ""
+    _raw_spec: Any = NOT_PARSED
+    _raw_status: Any = NOT_PARSED
+    _spec: ModelRolloutSpec | None = None
+    _service: str | None = None
+    _status: ModelRolloutStatus = field(default_factory=ModelRolloutStatus)
+
+    @classmethod
+    def of(cls, obj: Mapping[str, Any]) -> Tracked:
+        """A ModelRollout from the API server's JSON. Nothing in it is trusted to be of the right type but metadata."""
+        meta = obj["metadata"]
+        new = cls(
+            namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], created=meta["creationTimestamp"]
+        )
+        new.take(obj)
+        return new
+
+    def take(self, obj: Mapping[str, Any]) -> None:
+        """Takes in a newer version of the object."""
+        meta, status = obj["metadata"], obj.get("status")
+        self.resource_version = meta["resourceVersion"]
+        self.deleting = bool(meta.get("deletionTimestamp"))
+        self.finalizers = tuple(meta.get("finalizers") or ())
+        self._read_command(meta.get("annotations"))
+        self._raw_status = status
+        self.phase = str(status.get("phase") or "") if isinstance(status, Mapping) else ""
+        generation = meta.get("generation") or 1
+        if generation != self.generation:
+            self.generation = generation
+            self._raw_spec = obj.get("spec")
+            self.forget_measurements()
+            self.trouble = None
+
+    def forget_measurements(self) -> None:
+        """Everything asked of Prometheus is to be asked anew."""
+        self.samples, self.baselines, self.refused_queries = {}, {}, None
+        self.metrics_error, self.evaluate_at = None, 0.0
+        self.queries, self.queries_for = None, ()
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return (self.namespace, self.name)
+
+    @property
+    def ref(self) -> RolloutRef:
+        """The object at the version last seen."""
+        return RolloutRef(
+            namespace=self.namespace, name=self.name, uid=self.uid, resource_version=self.resource_version
+        )
+
+    @property
+    def age_order(self) -> tuple[str, str]:
+        """Sorts the older of two first."""
+        return (self.created, self.uid)
+
+    @property
+    def spec(self) -> ModelRolloutSpec | None:
+        """The spec, parsed once a generation; None where it is no valid one, `spec_error` then says why."""
+        if self._raw_spec is not NOT_PARSED:
+            raw, self._raw_spec = self._raw_spec, NOT_PARSED
+            try:
+                self._spec, self.spec_error = ModelRolloutSpec.model_validate(raw), ""
+            except ValidationError as error:
+                self._spec, self.spec_error = None, explain(error)
+        return self._spec
+
+    @property
+    def status(self) -> ModelRolloutStatus:
+        """The status, parsed once a version; a fresh one where it cannot be understood, `status_error` says why."""
+        if self._raw_status is not NOT_PARSED:
+            raw, self._raw_status = self._raw_status, NOT_PARSED
+            try:
+                self._status, self.status_error = ModelRolloutStatus.from_json(raw), ""
+            except (ValidationError, TypeError, ValueError) as error:
+                self._status, self.status_error = ModelRolloutStatus(), str(error)
+        return self._status
+
+    def set_status(self, status: ModelRolloutStatus, resource_version: str) -> None:
+        """Takes over a status that was just written."""
+        self._status, self._raw_status = status, NOT_PARSED
+        self.resource_version = resource_version
+        self.phase = status.phase or ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing happens until somebody changes something; judged without parsing."""
+        return self.phase in {"Idle", "Succeeded", "RolledBack", "Invalid"}
+
+    @property
+    def candidate_name(self) -> str | None:
+        """The Deployment that spec.candidate stands for: the one it names, or the copy it asks for."""
+        spec = self.spec
+        if spec is None:
+            return None
+        return candidate_deployment(self.name, spec.candidate)
+
+    @property
+    def service_name(self) -> str | None:
+        """The Service that clients call; None where the spec is invalid and none was known before."""
+        if self.spec is not None:
+            self._service = self.spec.service
+        return self._service
+
+    def deployments(self) -> tuple[str, ...]:
+        """Every Deployment that matters to it, each once: the candidate, stable, and whatever status names."""
+        spec, status = self.spec, self.status
+        names = [status.stable, self.candidate_name, status.candidate]
+        if status.run is not None:
+            names += [status.run.candidate, status.run.stable]
+        if spec is not None and spec.stable is not None and status.stable is None:
+            names.append(spec.stable.deployment)
+        names.append(status.previous_stable)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def _read_command(self, annotations: Mapping[str, str] | None) -> None:
+        self.command, self.command_error = None, ""
+        try:
+            self.command = parse_command(annotations)
+        except CommandError as error:
+            self.command_error = str(error)
+
+
+def explain(error: ValidationError) -> str:
+    """The first few things wrong with a spec, each with its field."""
+    parts = [
+        f"{'.'.join(['spec', *(str(part) for part in one['loc'])])}: {one['msg']}"
+        for one in error.errors(include_url=False)[:PROBLEMS_SHOWN]
+    ]
+    more = error.error_count() - len(parts)
+    return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
+
+
+class RolloutStore:
+    """All ModelRollouts that are known, and an index of what they claim."""
+
+    def __init__(self, *, changed: Callable[[Key], None], forgotten: Callable[[Tracked], None]) -> None:
+        self._changed = changed
+        self._forgotten = forgotten
+        self._rollouts: dict[Key, Tracked] = {}
+        self._claimants: dict[Claim, set[Key]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rollouts)
+
+    def __iter__(self) -> Iterator[Tracked]:
+        return iter(self._rollouts.values())
+
+    def get(self, key: Key) -> Tracked | None:
+        """One rollout, or None."""
+        return self._rollouts.get(key)
+
+    def apply(self, obj: Mapping[str, Any]) -> None:
+        """Takes in an object from a list or a watch; an older version than the known one is passed over."""
+        meta = obj["metadata"]
+        key, version = (meta["namespace"], meta["name"]), meta["resourceVersion"]
+        known = self._rollouts.get(key)
+        if known is not None and known.uid != meta["uid"]:
+            self.remove(key)
+            known = None
+        if known is None:
+            self._rollouts[key] = Tracked.of(obj)
+        elif known.resource_version == version or is_older(version, known.resource_version):
+            return
+        else:
+            known.take(obj)
+        self._changed(key)
+
+    def remove(self, key: Key, *, uid: str | None = None) -> None:
+        """Forgets an object; with `uid` only if it is still that one."""
+        old = self._rollouts.get(key)
+        if old is None or (uid is not None and old.uid != uid):
+            return
+        del self._rollouts[key]
+        self._claim(old, frozenset())
+        self._forgotten(old)
+
+    def refresh_claims(self, rollout: Tracked) -> None:
+        """Brings the index up to date with what the rollout names now; others that share it are woken."""
+        claims = {("deployments", rollout.namespace, name) for name in rollout.deployments()}
+        if rollout.service_name is not None:
+            claims.add(("services", rollout.namespace, rollout.service_name))
+        self._claim(rollout, frozenset(claims))
+
+    def claimants(self, kind: str, namespace: str, name: str) -> Iterator[Tracked]:
+        """The rollouts that name that Deployment or Service."""
+        for key in self._claimants.get((kind, namespace, name), ()):
+            yield self._rollouts[key]
+
+    def older_claimant(self, rollout: Tracked, kind: str, name: str) -> str | None:
+        """The name of the oldest other rollout that claims it too, if that is older than this one."""
+        others = [o for o in self.claimants(kind, rollout.namespace, name) if o.uid != rollout.uid]
+        oldest = min(others, key=lambda other: other.age_order, default=None)
+        return oldest.name if oldest is not None and oldest.age_order < rollout.age_order else None
+
+    def _claim(self, rollout: Tracked, claims: frozenset[Claim]) -> None:
+        if claims == rollout.claims:
+            return
+        for claim in rollout.claims - claims:
+            held = self._claimants.get(claim, set())
+            held.discard(rollout.key)
+            if not held:
+                self._claimants.pop(claim, None)
+        for claim in claims - rollout.claims:
+            self._claimants.setdefault(claim, set()).add(rollout.key)
+        for claim in rollout.claims ^ claims:
+            for other in self._claimants.get(claim, ()):
+                if other != rollout.key:
+                    self._changed(other)
+        rollout.claims = claims

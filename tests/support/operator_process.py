@@ -1,0 +1,194 @@
+"""The operator as a real process: started, killed, restarted, its log and its metrics read."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 30.0
+
+
+class OperatorFailedError(AssertionError):
+    """The operator did not start, or ended; the tail of its log is in the message."""
+
+
+class OperatorProcess:
+    """One replica of the operator against a cluster, from this checkout.
+
+    Args:
+        kubeconfig: How it reaches the cluster.
+        log: File that gets its log (appended, so that a restart keeps it).
+        prometheus: Address of Prometheus; by default one where nobody listens.
+        namespace: The only namespace it watches; None for all.
+        pod_name: Its identity in the Lease; the same after `restart`.
+        lease_namespace: Where the Lease is.
+        environment: More environment variables.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        kubeconfig: Path,
+        log: Path,
+        prometheus: str = "http://127.0.0.1:9",
+        namespace: str | None = None,
+        pod_name: str = "operator-0",
+        lease_namespace: str = "default",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.log = log
+        self.port = _free_port()
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "operator" / "src"),
+            "PYTHONUNBUFFERED": "1",
+            "KUBECONFIG": str(kubeconfig),
+            "POD_NAME": pod_name,
+            "POD_NAMESPACE": lease_namespace,
+            "MODELROLLOUT_PROMETHEUS_URL": prometheus,
+            "MODELROLLOUT_NAMESPACES": namespace or "",
+            "MODELROLLOUT_HOST": "127.0.0.1",
+            "MODELROLLOUT_PORT": str(self.port),
+            "MODELROLLOUT_LOG_FORMAT": "text",
+            "MODELROLLOUT_LEASE_NAME": f"modelrollout-{namespace or 'all'}",
+            **(environment or {}),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> OperatorProcess:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, wait_ready: bool = True) -> OperatorProcess:
+        """Starts it and, unless told otherwise, waits until its caches are complete."""
+        assert not self.running, "it runs already"
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "modelrollout.operator"],
+                env=self._environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        if wait_ready:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        """Waits for /readyz."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise OperatorFailedError(f"the operator ended at once:\n{self.tail()}")
+            if self.get("/readyz")[0] == 200:
+                return
+            time.sleep(0.02)
+        raise OperatorFailedError(f"the operator was not ready after {seconds} s:\n{self.tail()}")
+
+    def wait_leading(self, seconds: float = START_SECONDS) -> None:
+        """Waits until this replica is the one that acts."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.leads():
+                return
+            time.sleep(0.05)
+        raise OperatorFailedError(f"the operator did not become the leader in {seconds} s:\n{self.tail()}")
+
+    def leads(self) -> bool:
+        """Whether it acts now."""
+        return self.metric("modelrollout_leader") == 1.0
+
+    def stop(self, seconds: float = 30.0) -> int | None:
+        """SIGTERM, and waits for the end. Returns the exit code (None if it did not run)."""
+        return self._end(signal.SIGTERM, seconds)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL, 10.0)
+
+    def suspend(self) -> None:
+        """SIGSTOP: it hangs, as on a machine without CPU."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self, *, kill: bool = False, wait_ready: bool = True) -> OperatorProcess:
+        """Ends it (with kill -9 if asked) and starts it again with the same identity."""
+        if kill:
+            self.kill()
+        else:
+            self.stop()
+        return self.start(wait_ready=wait_ready)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body of an HTTP GET; status 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """The sum of a metric's series with these labels; None if there is none."""
+        found = [
+            float(line.rsplit(" ", 1)[1])
+            for line in self.get("/metrics")[1].splitlines()
+            if re.match(rf"{re.escape(name)}(\{{|\s)", line)
+            and all(f'{key}="{value}"' in line for key, value in labels.items())
+        ]
+        return sum(found) if found else None
+
+    def tail(self, lines: int = 60) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _end(self, number: signal.Signals, seconds: float) -> int | None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return None if process is None else process.returncode
+        process.send_signal(number)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            raise OperatorFailedError(
+                f"the operator did not end within {seconds} s:\n{self.tail()}"
+            ) from None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
