@@ -1,0 +1,87 @@
+"""Everything the API server and the operator would say about a file, offline and with line numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from modelrollout.api.constants import GROUP, KIND
+from modelrollout.api.features import unsupported
+from modelrollout.api.manifest import manifest_problems
+from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.prometheus import QueryContext, build_rollout
+
+PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Finding:
+    """Something wrong: line (from 1), the field, and what to do about it."""
+
+    line: int
+    path: str
+    message: str
+
+
+def lint_text(text: str) -> tuple[int, list[Finding]]:
+    """How many ModelRollouts a YAML text holds, and what is wrong with them, in order of lines."""
+    try:
+        nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        return 0, [
+            Finding(line=line, path="(file)", message=f"is not YAML: {error.problem or error.context}")
+        ]
+    findings: list[Finding] = []
+    count = 0
+    for node, document in zip(nodes, yaml.safe_load_all(text), strict=True):
+        if node is None or not _is_ours(document):
+            continue
+        count += 1
+        findings += [
+            Finding(line=line_of(node, path), path=path, message=message)
+            for path, message in _problems(document)
+        ]
+    return count, sorted(findings)
+
+
+def _is_ours(document: Any) -> bool:
+    return isinstance(document, dict) and (
+        document.get("kind") == KIND or str(document.get("apiVersion", "")).startswith(f"{GROUP}/")
+    )
+
+
+def _problems(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    problems = manifest_problems(document)
+    yield from ((problem.path, problem.message) for problem in problems)
+    if problems:
+        return
+    spec = ModelRolloutSpec.model_validate(document["spec"])
+    for sentence in unsupported(spec):
+        yield sentence.split(" ", 1)[0].rstrip(":").replace("[]", ""), sentence
+    context = QueryContext(namespace="namespace", rollout="rollout", candidate="candidate", stable="stable")
+    queries = build_rollout("lint", spec.prometheus.name, spec.criteria, context)
+    for index, criterion in enumerate(spec.criteria):
+        if criterion.name in queries.problems:
+            yield f"spec.criteria[{index}].query", queries.problems[criterion.name]
+
+
+def line_of(node: yaml.Node, path: str) -> int:
+    """The line of the field at a path such as `spec.steps[0].weight`, or of the nearest one above it."""
+    mark = node.start_mark
+    for name, index in PART.findall(path):
+        if isinstance(node, yaml.MappingNode) and name:
+            found = next(((k, v) for k, v in node.value if k.value == name), None)
+            if found is None:
+                break
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and index and int(index) < len(node.value):
+            node = node.value[int(index)]
+            mark = node.start_mark
+        else:
+            break
+    return int(mark.line) + 1
