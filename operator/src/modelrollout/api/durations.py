@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, ClassVar, Final, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -25,9 +26,11 @@ _QUANTITY: Final = re.compile(
     r"^(-?[0-9]+(?:\.[0-9]+)?(?:[eE]-?[0-9]+)?)(%|us|ms|s|m|h|d|Ki|Mi|Gi|Ti|k|M|G|T)?$"
 )
 _FACTORS: Final = {
-    "": 1.0, "%": 0.01, "us": 1e-6, **_SECONDS,
-    "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40,
+    "": Decimal(1), "%": Decimal("0.01"),
+    "us": Decimal("0.000001"), "ms": Decimal("0.001"), "s": Decimal(1),
+    "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
 }  # fmt: skip
 _TIME_UNITS: Final = frozenset({"us", *_SECONDS})
 
@@ -143,10 +146,8 @@ class Quantity:
             if len(raw) > MAX_QUANTITY_LENGTH or not match or not re.fullmatch(self.pattern, raw):
                 raise ValueError(f"{self.message}, not {raw!r}")
             self.unit = match[2] or ""
-            # dividing keeps 20% at exactly 0.2 and 200ms at 0.2; multiplying by 0.001 would not always
-            divisor = {"%": 100.0, "ms": 1e3, "us": 1e6}.get(self.unit)
-            number = float(match[1])
-            self.value = number / divisor if divisor else number * _FACTORS[self.unit]
+            # in decimals, so that 99.9% is 0.999 and 7ms is 0.007, as people would write them
+            self.value = float(Decimal(match[1]) * _FACTORS[self.unit])
         else:
             self.unit, self.value = "", float(raw)
         if not math.isfinite(self.value):

@@ -234,7 +234,7 @@ class RolledBackCandidate(StatusModel):
     fingerprint: str = Field(max_length=64, description="Digest of spec.candidate as it was.")
     candidate: str = Field(max_length=NAME_LENGTH, description="Its Deployment.")
     at: Timestamp = Field(description="When it was rolled back.")
-    generation: int | None = Field(default=None, ge=0, description="metadata.generation at that time.")
+    generation: int | None = Field(default=None, ge=0, description="The metadata.generation at that time.")
 
 
 class OwnedDeployment(StatusModel):
