@@ -17,6 +17,9 @@ LOGGED_CHARACTERS: Final = 50
 MAX_CHARACTERS: Final = 10_000
 """Only this many characters of a text are looked at; the rest is dropped, so that it cannot leak either."""
 
+_LONGEST_REPLACED: Final = 40
+"""Masking shrinks a text at most about this much, so more of it is not worth looking at before a cut."""
+
 EMAIL: Final = "[EMAIL]"
 IBAN: Final = "[IBAN]"
 CARD: Final = "[CARD]"
@@ -26,9 +29,13 @@ NAME: Final = "[NAME]"
 PLACEHOLDERS: Final = (EMAIL, IBAN, CARD, IP, PHONE, NAME)
 
 # Quantifiers are bounded, so that no text makes a pattern slow.
-_EMAIL = re.compile(
-    r"[\w.+%'-]{1,64}\s?(?:@|\[at\]|\(at\)|\s(?:at|arobase)\s)\s?"
-    r"(?:[\w-]{1,63}(?:\s?(?:\.|\[dot\]|\(dot\)|\s(?:dot|point)\s)\s?)){1,6}[^\W\d_]{2,24}",
+_EMAIL = re.compile(r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,6}[^\W\d_]{2,24}")
+# jane (at) example.com, jane at example dot com, jeanne arobase exemple point fr
+_SPELLED_EMAIL = re.compile(
+    r"[\w.+%'-]{1,64}(?:"
+    r"\s?(?:\[(?:at|arobase)\]|\((?:at|arobase)\)|@)\s?(?:[\w-]{1,63}\s?(?:\.|[\[(]?(?:dot|point)[\])]?)\s?){1,6}"
+    r"|\s(?:at|arobase)\s(?:[\w-]{1,63}\s(?:dot|point)\s){1,6}"
+    r")[^\W\d_]{2,24}",
     re.IGNORECASE,
 )
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \u00a0\u202f.-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
@@ -71,7 +78,7 @@ def mask(text: str) -> str:
     At most :data:`MAX_CHARACTERS` characters of ``text`` are looked at and returned.
     """
     masked = text[:MAX_CHARACTERS]
-    masked = _EMAIL.sub(EMAIL, masked)
+    masked = _SPELLED_EMAIL.sub(EMAIL, _EMAIL.sub(EMAIL, masked))
     masked = _IBAN.sub(_mask_iban, masked)
     masked = _CARD.sub(lambda match: CARD if _holds_card(match[0]) else match[0], masked)
     masked = _IPV4.sub(lambda match: IP if _is_address(match[0]) else match[0], masked)
@@ -86,7 +93,7 @@ def logged_text(text: str, *, limit: int = LOGGED_CHARACTERS) -> str:
     Cutting first would leave halves of addresses that no pattern recognises. A placeholder that the cut would
     split is left out as a whole.
     """
-    masked = " ".join(mask(text).split())
+    masked = " ".join(mask(text[: limit * _LONGEST_REPLACED]).split())
     if len(masked) <= limit:
         return masked
     cut = masked[:limit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
@@ -25,6 +25,17 @@ class ManyTexts(Strict):
     """Several texts, answered in order."""
 
     texts: list[NonEmpty] = Field(min_length=1, examples=[["J'ai tellement hâte !", "This is unfair."]])
+
+
+def _kind(body: object) -> str:
+    fields = body if isinstance(body, dict) else getattr(body, "__dict__", {})
+    return "text" if "text" in fields else "texts"
+
+
+# Told apart by the field that is there, so that an error speaks of one form only.
+PredictRequest = Annotated[
+    Annotated[SingleText, Tag("text")] | Annotated[ManyTexts, Tag("texts")], Discriminator(_kind)
+]
 
 
 class PredictionOut(BaseModel):

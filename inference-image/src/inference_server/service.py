@@ -120,7 +120,7 @@ class InferenceService:
             self._shadow.start()
         try:
             loaded = await asyncio.to_thread(self.registry.load, self.settings.artifacts)
-        except ArtifactError as error:
+        except (ArtifactError, ValueError) as error:
             self.failure = str(error)
         except Exception as error:
             logger.exception("Loading %s failed.", self.settings.artifacts)

@@ -22,6 +22,7 @@ class Settings:
     Attributes:
         artifacts: directory of the model to load at the start.
         models_root: only artefacts below this directory may be loaded by a reload.
+        encoder: replaces the encoder that the artefacts name, when given.
         version: reported instead of the artefacts' own version, when given.
         reload_token_file: file with a token that a reload must present; ``None`` asks for none.
         workers: threads that predict; one each of the processor's cores at most makes sense.
@@ -45,6 +46,7 @@ class Settings:
 
     artifacts: Path = Path("/models/emotion")
     models_root: Path = Path("/models")
+    encoder: str | None = None
     version: str | None = None
     reload_token_file: Path | None = None
     host: str = "0.0.0.0"  # noqa: S104 - the network namespace of a pod is its own
@@ -84,6 +86,7 @@ class Settings:
         return cls(
             artifacts=Path(read.text("INFERENCE_ARTIFACTS", "/models/emotion")),
             models_root=Path(read.text("INFERENCE_MODELS_ROOT", "/models")),
+            encoder=read.optional("INFERENCE_ENCODER"),
             version=read.optional("INFERENCE_MODEL_VERSION"),
             reload_token_file=read.path("INFERENCE_RELOAD_TOKEN_FILE"),
             host=read.text("INFERENCE_HOST", "0.0.0.0"),  # noqa: S104

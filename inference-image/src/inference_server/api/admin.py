@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from typing import Annotated, Any, Final
@@ -131,7 +132,8 @@ def _add_operations(routes: APIRouter, service: InferenceService) -> None:
             raise InvalidInputError(
                 f"The text has {len(body.text)} characters, over {service.settings.max_text_characters}."
             )
-        return MaskResponse(masked=mask(body.text), logged=logged_text(body.text))
+        masked = await asyncio.to_thread(mask, body.text)
+        return MaskResponse(masked=masked, logged=logged_text(body.text))
 
 
 def _add_shadow(routes: APIRouter, service: InferenceService) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 
@@ -20,4 +21,4 @@ def serve() -> None:
         settings = Settings.from_environment()
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
-    sys.exit(run(settings, load_predictor))
+    sys.exit(run(settings, partial(load_predictor, encoder_override=settings.encoder)))

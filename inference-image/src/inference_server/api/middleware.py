@@ -19,9 +19,10 @@ CLIENT_GONE: Final = 499
 """Never sent: the client left before its request was complete."""
 
 
-def is_counted(path: str) -> bool:
-    """Whether requests to ``path`` ask for predictions and count in ``model_requests_total``."""
-    return path in COUNTED_PATHS or (path.startswith("/v2/models/") and path.endswith("/infer"))
+def is_counted(method: str, path: str) -> bool:
+    """Whether a request asks for predictions and counts in ``model_requests_total``."""
+    infers = path.startswith("/v2/models/") and path.endswith("/infer")
+    return method == "POST" and (path in COUNTED_PATHS or infers)
 
 
 class BodyRefused(Exception):  # noqa: N818 - a decision, not a fault
@@ -50,7 +51,7 @@ class FrameMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        counted = is_counted(scope["path"])
+        counted = is_counted(scope["method"], scope["path"])
         status = 0
 
         async def framed_send(message: Message) -> None:

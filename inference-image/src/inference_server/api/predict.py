@@ -12,8 +12,8 @@ from inference_server.predictors.base import Prediction
 from inference_server.schemas import (
     ErrorBody,
     ManyAnswers,
-    ManyTexts,
     PredictionOut,
+    PredictRequest,
     SingleAnswer,
     SingleText,
 )
@@ -45,7 +45,7 @@ def router(service: InferenceService) -> APIRouter:
         request: Request,
         response: Response,
         background: BackgroundTasks,
-        body: Annotated[SingleText | ManyTexts, Body()],
+        body: Annotated[PredictRequest, Body()],
     ) -> SingleAnswer | ManyAnswers:
         """Classify one text (`text`) or several (`texts`)."""
         texts = [body.text] if isinstance(body, SingleText) else body.texts
