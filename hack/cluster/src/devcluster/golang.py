@@ -47,6 +47,7 @@ KUBE = GoProgram(
         "kubelet",
         "kubeadm",
         "kubectl",
+        "kindnetd",
     ),
 )
 KWOK = GoProgram("kwok", "sigs.k8s.io/kwok/cmd/kwok")
@@ -60,6 +61,13 @@ CONTAINERD_SHIM = GoProgram(
     "containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"
 )
 CTR = GoProgram("ctr", "github.com/containerd/containerd/v2/cmd/ctr")
+_CNI = "github.com/containernetworking/plugins/plugins"
+CNI_PLUGINS = (
+    GoProgram("ptp", f"{_CNI}/main/ptp"),
+    GoProgram("loopback", f"{_CNI}/main/loopback"),
+    GoProgram("portmap", f"{_CNI}/meta/portmap"),
+    GoProgram("host-local", f"{_CNI}/ipam/host-local"),
+)
 LOCAL_PATH = GoProgram("local-path-provisioner", "github.com/rancher/local-path-provisioner")
 
 

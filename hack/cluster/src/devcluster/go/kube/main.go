@@ -42,6 +42,11 @@ func main() {
 	switch name {
 	case "etcd":
 		etcdmain.Main(os.Args)
+	case "kindnetd":
+		if err := runKindnetd(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case "kubeadm":
 		kubeadmutil.HandleError(kubeadm.Run())
 	case "kubectl":
@@ -58,7 +63,7 @@ func main() {
 }
 
 func usage(name string) {
-	names := []string{"etcd", "kubeadm", "kubectl"}
+	names := []string{"etcd", "kindnetd", "kubeadm", "kubectl"}
 	for n := range components {
 		names = append(names, n)
 	}

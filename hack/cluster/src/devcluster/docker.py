@@ -1,0 +1,256 @@
+"""A Docker daemon: the machine's own where one answers, else a private one that leaves no trace.
+
+The private daemon keeps its images in the cache. All else lies below one directory of /run. It writes no iptables
+rule and no docker0: builds use the machine's own network, and a cluster's network is a bridge with published ports
+served by Docker's own proxy process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devcluster import capabilities, cleanup, processes
+from devcluster.apt import ensure_program, require_root
+from devcluster.errors import CommandError, NotReadyError, PrerequisiteError
+from devcluster.locks import exclusive
+from devcluster.paths import GIB, cache_dir, require_free
+from devcluster.processes import run, tail
+from devcluster.progress import say, step
+from devcluster.statefile import ClusterState
+
+_PROBE_SECONDS = 8.0
+_NEEDED_BYTES = 6 * GIB
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A daemon that answers. `host` is None for the one that the docker command finds by itself."""
+
+    host: str | None
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def private(self) -> bool:
+        """Whether the tool started this daemon."""
+        return self.host is not None
+
+    def run(self, *args: str | Path, timeout: float | None = 120, stdin: bytes | str | None = None) -> str:
+        """Run the docker command and return its standard output; CommandError if it fails."""
+        return run([_client(), *args], timeout=timeout, stdin=stdin, env=self.env)
+
+    def containers(self, *, label: str | None = None) -> list[str]:
+        """Names of all containers, running or not."""
+        chosen = ["--filter", f"label={label}"] if label else []
+        return self.run("ps", "-a", "--format", "{{.Names}}", *chosen).split()
+
+    def has_image(self, reference: str) -> bool:
+        """Whether the daemon holds the image."""
+        try:
+            self.run("image", "inspect", "--format", "{{.Id}}", reference)
+        except CommandError:
+            return False
+        return True
+
+    def image_id(self, reference: str) -> str:
+        """The image's content digest; CommandError if the daemon does not hold it."""
+        return self.run("image", "inspect", "--format", "{{.Id}}", reference).strip()
+
+    def try_pull(self, reference: str, *, silence_seconds: float = 15.0) -> bool:
+        """Pull an image if a registry answers within `silence_seconds`; False, quickly, where none does."""
+        process = subprocess.Popen(
+            [_client(), "pull", reference], env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        with process, step(f"pulling {reference}"):
+            os.set_blocking(process.stdout.fileno(), False)
+            deadline = time.monotonic() + silence_seconds
+            while process.poll() is None:
+                # Each line of progress shows that a registry is there, and earns more time.
+                if process.stdout.read():
+                    deadline = time.monotonic() + max(silence_seconds, 60.0)
+                if time.monotonic() > deadline:
+                    process.kill()
+                time.sleep(0.05)
+        return process.returncode == 0
+
+
+def _client() -> Path:
+    """Debian's own docker command where it is installed: it fits the private daemon; else any in PATH."""
+    debian = Path("/usr/bin/docker")
+    return debian if debian.exists() else ensure_program("docker", "docker.io")
+
+
+def existing_daemon() -> Docker | None:
+    """The daemon that answers to a plain `docker` command (honours DOCKER_HOST), or None."""
+    try:
+        found = run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_PROBE_SECONDS).strip()
+    except (CommandError, PrerequisiteError):
+        return None
+    return Docker(host=None) if found else None
+
+
+def obtain() -> Docker:
+    """A daemon that answers: the machine's, the private one if it runs, else the private one started now."""
+    return existing_daemon() or private_if_running() or _start_private()
+
+
+def current() -> Docker | None:
+    """A daemon that answers now, without starting one."""
+    return existing_daemon() or private_if_running()
+
+
+# --- the private daemon --------------------------------------------------------------------------------------
+
+
+def run_dir() -> Path:
+    """Where the private daemon's socket and run-time files are: one for each cache, gone after a reboot.
+
+    It is short because a socket's path may have no more than 107 characters.
+    """
+    return Path("/run") / f"devcluster-{hashlib.sha256(str(cache_dir()).encode()).hexdigest()[:8]}"
+
+
+def data_root() -> Path:
+    """Where the private daemon's images are."""
+    return cache_dir() / "docker"
+
+
+def bridge_name() -> str:
+    """The name of the private daemon's one bridge (an interface's name has at most 15 characters)."""
+    return "br-" + run_dir().name.removeprefix("devcluster-")
+
+
+def cgroup_parent() -> str:
+    """The control group of all the private daemon's containers."""
+    return "/" + run_dir().name
+
+
+def _private() -> Docker:
+    host = f"unix://{run_dir()}/docker.sock"
+    return Docker(host=host, env={"DOCKER_HOST": host, "DOCKER_CONFIG": str(run_dir() / "client")})
+
+
+def private_if_running() -> Docker | None:
+    """The private daemon if it answers, or None."""
+    if not (run_dir() / "docker.sock").exists():
+        return None
+    docker = _private()
+    try:
+        docker.run("version", "--format", "{{.Server.Version}}", timeout=_PROBE_SECONDS)
+    except CommandError:
+        return None
+    return docker
+
+
+def _start_private() -> Docker:
+    require_root("starting a private Docker daemon")
+    dockerd = ensure_program("dockerd", "docker.io")
+    ensure_program("iptables", "iptables")
+    ensure_program("ip", "iproute2")
+    require_free(data_root(), _NEEDED_BYTES, "a private Docker daemon")
+    with exclusive(cache_dir() / "locks" / "docker.lock"):
+        if running := private_if_running():
+            return running
+        stop_private()  # what a crash left
+        run_dir().mkdir(mode=0o700)
+        state = ClusterState(run_dir(), facts=cleanup.remember_machine())
+        state.save()
+        try:
+            with step("starting a private Docker daemon"):
+                state.spawn("dockerd", [dockerd, *_daemon_flags()], env={"TMPDIR": "/tmp"})  # noqa: S108
+                docker = _wait_until_it_answers(state)
+            _discard_leftovers(docker)
+        except BaseException:
+            stop_private()
+            raise
+    return docker
+
+
+def _daemon_flags() -> list[str]:
+    flags = [
+        f"--host=unix://{run_dir()}/docker.sock", f"--data-root={data_root()}", f"--exec-root={run_dir()}/exec",
+        f"--pidfile={run_dir()}/dockerd.pid", f"--cgroup-parent={cgroup_parent()}",
+        "--bridge=none", "--iptables=false", "--ip-masq=false",
+    ]
+    if absent := capabilities.missing():
+        say(f"root lacks {', '.join(absent)} here; containers are started without")
+        wrapper = _write_runtime(absent)
+        # The score may only be raised without CAP_SYS_RESOURCE, and Docker lowers its own.
+        flags += [f"--add-runtime=reduced={wrapper}", "--default-runtime=reduced", "--oom-score-adjust=0"]
+    return flags
+
+
+def _write_runtime(absent: list[str]) -> Path:
+    """A runc that does not ask for what it cannot get: --privileged means every capability there is."""
+    edits = " ".join(f"""-e 's/"{name}",//g' -e 's/,"{name}"//g'""" for name in absent)
+    path = run_dir() / "runc-reduced"
+    path.write_text(f"""#!/bin/sh
+# The bundle (create, run) or the process file (exec) names the capabilities; runc fails on one it cannot grant.
+before=
+for argument; do
+  case $before in
+    --bundle|-b) sed -i {edits} "$argument/config.json" ;;
+    --process|-p) sed -i {edits} "$argument" ;;
+  esac
+  before=$argument
+done
+exec {ensure_program("runc", "runc")} "$@"
+""")
+    path.chmod(0o755)
+    return path
+
+
+def _wait_until_it_answers(state: ClusterState) -> Docker:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if docker := private_if_running():
+            return docker
+        if not state.processes[0].alive():
+            break
+        time.sleep(0.1)
+    raise NotReadyError(f"dockerd did not answer within 60 s; the end of its log:\n{tail(state.log('dockerd'))}")
+
+
+def _discard_leftovers(docker: Docker) -> None:
+    """Containers and networks of a daemon that was killed come back, dead, with its data."""
+    if left := docker.containers():
+        docker.run("rm", "-f", "-v", *left)
+    docker.run("network", "prune", "-f")
+
+
+def stop_private() -> list[str]:
+    """End the private daemon, alive or not, and everything of it but its images. Returns what was running."""
+    state = ClusterState.load(run_dir())
+    if not state.directory.exists():
+        return []
+    require_root("stopping the private Docker daemon")
+    if docker := private_if_running():
+        with contextlib.suppress(CommandError):
+            _discard_leftovers(docker)
+    stopped = processes.stop([r for r in state.running() if r.name == "dockerd"], grace_seconds=15)
+    stopped += processes.stop(processes.marked(run_dir()), grace_seconds=1)
+    cleanup.kill_control_group(cgroup_parent())
+    cleanup.unmount_below(run_dir(), data_root())
+    cleanup.delete_interface(bridge_name())
+    cleanup.restore_machine(state.facts)
+    state.destroy()
+    return stopped
+
+
+@contextlib.contextmanager
+def for_a_while() -> Iterator[Docker]:
+    """A daemon for a block of work; a private one ends with it unless it has containers."""
+    docker = obtain()
+    try:
+        yield docker
+    finally:
+        if docker.private and private_if_running() and not docker.containers():
+            stop_private()
