@@ -1,0 +1,122 @@
+"""Restarts, two replicas, conflicts and outages: the same end state, and never two hands at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.integration.conftest import StartOperator
+from tests.support import manifests as m
+from tests.support.world import World
+
+pytestmark = pytest.mark.cluster
+
+
+def reached(world: World, weight: int) -> None:
+    world.until(
+        lambda: (
+            (world.status().get("step") or {}).get("weight") == weight
+            and world.status()["step"].get("reachedAt")
+        ),
+        what=f"{weight}% reached",
+    )
+
+
+def test_a_restart_goes_on_with_the_clock_of_the_step(emotion: World, start_operator: StartOperator) -> None:
+    operator = start_operator()
+    emotion.create(m.rollout(plan=m.steps(50, duration="6s")))
+    reached(emotion, 50)
+    before = emotion.status()["step"]
+    for _ in range(2):
+        time.sleep(1)
+        operator.restart(kill=True)
+    assert emotion.status()["step"]["reachedAt"] == before["reachedAt"]
+    emotion.until(lambda: (emotion.status().get("step") or {}).get("weight") != 50, what="the step ends")
+    events = [e for e in emotion.list("Event") if "Step 2 of 2" in e["message"]]
+    assert len(events) <= 1
+    status = emotion.until_phase("Succeeded")
+    assert status["history"][0]["result"] == "Succeeded"
+
+
+def test_a_restarted_container_takes_its_own_lease_back_at_once(
+    emotion: World, start_operator: StartOperator
+) -> None:
+    operator = start_operator()
+    operator.kill()
+    started = time.monotonic()
+    operator.start()
+    operator.wait_leading()
+    assert time.monotonic() - started < 6
+
+
+def test_the_standby_takes_over_after_a_kill(emotion: World, start_operator: StartOperator) -> None:
+    first = start_operator("operator-0")
+    second = start_operator("operator-1", leading=False)
+    emotion.create(m.rollout(plan=m.steps(25, 50, duration="4s")))
+    reached(emotion, 25)
+    assert (first.leads(), second.leads()) == (True, False)
+    assert second.get("/readyz")[0] == 200
+    assert (second.metric("modelrollout_ticks_total") or 0) == 0
+    first.kill()
+    killed = time.monotonic()
+    second.wait_leading(seconds=14)
+    assert time.monotonic() - killed <= 12
+    emotion.until_phase("Succeeded", seconds=40)
+
+
+def test_a_leader_that_ends_in_order_hands_over_at_once(
+    emotion: World, start_operator: StartOperator
+) -> None:
+    first = start_operator("operator-0")
+    second = start_operator("operator-1", leading=False)
+    assert first.stop() == 0
+    stopped = time.monotonic()
+    second.wait_leading()
+    assert time.monotonic() - stopped < 3
+
+
+def test_a_leader_that_hangs_does_not_act_when_it_wakes_up(
+    emotion: World, start_operator: StartOperator
+) -> None:
+    first = start_operator("operator-0")
+    second = start_operator("operator-1", leading=False)
+    first.suspend()
+    second.wait_leading(seconds=14)
+    emotion.create(m.rollout(plan=m.steps(50, duration="2s")))
+    reached(emotion, 50)
+    first.resume()
+    emotion.until_phase("Succeeded")
+    emotion.until(lambda: not first.leads(), what="the first one knows")
+    assert second.leads()
+    assert (first.metric("modelrollout_transitions_total") or 0) == 0
+
+
+def test_a_status_changed_by_somebody_else_is_decided_anew(
+    emotion: World, start_operator: StartOperator
+) -> None:
+    start_operator()
+    emotion.create(m.rollout(plan=m.steps(25, 50, 75, duration="1s")))
+    # Labels change the resourceVersion under the operator's feet all the time.
+    for number in range(60):
+        emotion.patch("ModelRollout", "emotion", {"metadata": {"labels": {"n": str(number)}}})
+        time.sleep(0.05)
+    status = emotion.until_phase("Succeeded")
+    assert [reason for reason, _ in emotion.events()].count("Promoted") == 1
+    assert status["stable"] == "emotion-2"
+
+
+def test_a_rollout_whose_status_is_garbage_hurts_no_other(
+    emotion: World, start_operator: StartOperator
+) -> None:
+    operator = start_operator()
+    emotion.create(
+        m.service("sad"), m.deployment("sad-1", app="sad", replicas=2), m.deployment("sad-2", app="sad")
+    )
+    emotion.create(
+        m.rollout("sad", service="sad", stable="sad-1", candidate="sad-2", replicas=2, plan=m.steps(50)),
+        m.rollout(plan=m.steps(50)),
+    )
+    emotion.until_phase("Succeeded")
+    emotion.until_phase("Succeeded", name="sad")
+    assert operator.metric("modelrollout_ticks_total", outcome="error") in {None, 0.0}
