@@ -33,7 +33,7 @@ class HttpClient:
     Attributes:
         url: with the path to post to.
         timeout: seconds for connecting and answering together.
-        keep_alive: use connections again; one that turns out to be closed before an answer is a lost request too.
+        keep_alive: use connections again; one that turns out to be closed loses its request too.
     """
 
     url: str
@@ -45,7 +45,7 @@ class HttpClient:
         """Post JSON once.
 
         Raises:
-            LostRequestError: timeout, refused, reset, closed (before a whole answer), unreachable, dns or protocol.
+            LostRequestError: timeout, refused, reset, closed (too early), unreachable, dns or protocol.
         """
         reader, writer = None, None
         try:
