@@ -1,0 +1,48 @@
+"""Run by `helm test`: the operator answers, somebody leads, and every Prometheus of its list can be asked."""
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import yaml
+
+from modelrollout.prometheus import PrometheusTargets
+from modelrollout.prometheus.client import PrometheusClient
+from modelrollout.prometheus.errors import PrometheusError
+
+SETTINGS = Path("/etc/modelrollout/prometheus/prometheus.yaml")
+PATIENCE = 60.0
+
+
+def answer(path: str) -> str:
+    """What the operator says at `path`, asked again for as long as it is not ready."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(os.environ["OPERATOR"] + path, timeout=5) as response:
+                return str(response.read().decode())
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                said = error.read().decode() if isinstance(error, urllib.error.HTTPError) else str(error)
+                sys.exit(f"FAILED  {path}: no good answer from the operator within {PATIENCE:.0f} s: {said}")
+            time.sleep(1)
+
+
+def main() -> None:
+    """Prints a line for each thing that was proved; ends with 1 at the first that is not so."""
+    print("passed  the operator is ready:", answer("/readyz"))
+    if "modelrollout_leader" not in answer("/metrics"):
+        sys.exit("FAILED  /metrics: expected the series modelrollout_leader, but it is not there")
+    print("passed  the operator serves its metrics")
+    for name, target in PrometheusTargets.from_mapping(yaml.safe_load(SETTINGS.read_text())).targets.items():
+        try:
+            PrometheusClient(target).query("vector(1)")
+        except PrometheusError as error:
+            sys.exit(f"FAILED  {error}")
+        print(f"passed  Prometheus {name!r} at {target.url} answers")
+
+
+main()

@@ -1,0 +1,73 @@
+{{- define "modelrollout.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "modelrollout.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "modelrollout.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "modelrollout.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "modelrollout.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "modelrollout.labels" -}}
+{{ include "modelrollout.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "modelrollout.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "modelrollout.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name must be given when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "modelrollout.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+{{- end }}
+
+{{/* The operator's allow-list of Prometheus servers: what it reads from the mounted file. */}}
+{{- define "modelrollout.prometheusConfig" -}}
+{{- $servers := dict }}
+{{- range $name, $server := .Values.prometheus }}
+{{- $entry := omit $server "secretName" "secretKeys" }}
+{{- $directory := printf "/etc/modelrollout/credentials/%s" $name }}
+{{- range $use, $key := $server.secretKeys }}
+{{- $_ := set $entry (printf "%sFile" $use) (printf "%s/%s" $directory $key) }}
+{{- end }}
+{{- if and $server.secretKeys (not $server.secretName) }}
+{{- fail (printf "prometheus.%s.secretKeys names keys of a Secret, but prometheus.%s.secretName is not given" $name $name) }}
+{{- end }}
+{{- $_ := set $servers $name $entry }}
+{{- end }}
+{{- toYaml $servers }}
+{{- end }}
+
+{{/* Ports of the Prometheus servers, from their addresses: what a NetworkPolicy has to let out. */}}
+{{- define "modelrollout.prometheusPorts" -}}
+{{- $ports := list }}
+{{- range $name, $server := .Values.prometheus }}
+{{- $url := urlParse $server.url }}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
+{{- $ports = append $ports (int (default (ternary "443" "80" (eq $url.scheme "https")) $port)) }}
+{{- end }}
+{{- $ports | uniq | sortAlpha | join "," }}
+{{- end }}
