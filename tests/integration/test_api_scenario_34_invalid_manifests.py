@@ -179,7 +179,7 @@ def test_status_and_scale_are_separate_from_the_spec(cluster: Cluster, where: st
     assert row.split()[:-1] == ["scaled", "Progressing", "2/5", "20", "16.7", "emotion-2-4-2", "StepRunning"]
 
 
-# Valid criteria and specs in which up to two fields are replaced by others, right and wrong; None removes a field.
+# Valid criteria and specs with up to two fields replaced by others, right and wrong; None removes a field.
 DURATIONS = st.sampled_from(["0s", "30s", "10m", "1h30m", "7d", "10", "1w", "-1s", "1.5h", 60])
 LIMITS = st.sampled_from([None, 0, 0.02, 1, -1, "2%", "200ms", "1Gi", "5 %", "", "1e-3", True, [1], {}])
 SHARES = st.sampled_from([0, 1, -1, "0%", "25%", "101%", "x", 0.5])

@@ -129,6 +129,8 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"
     API_UNAVAILABLE = "ApiUnavailable"
     DRIFT_CORRECTED = "DriftCorrected"
+    CANDIDATE_NOT_CREATED = "CandidateNotCreated"
+    TICK_FAILED = "TickFailed"
 
 
 class Condition(StatusModel):
