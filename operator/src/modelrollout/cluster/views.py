@@ -29,6 +29,7 @@ class DeploymentView:
     resource_version: str = field(compare=False)
     desired: int
     pods: int
+    ready: int
     selector: Labels
     template_labels: Labels
     rollout: str | None
@@ -126,6 +127,7 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
         resource_version=meta["resourceVersion"],
         desired=spec.get("replicas", 1),
         pods=status.get("replicas") or 0,
+        ready=status.get("readyReplicas") or 0,
         selector=_labels(spec["selector"].get("matchLabels")),
         template_labels=_labels(spec["template"].get("metadata", {}).get("labels")),
         rollout=labels.get(LABEL_ROLLOUT),

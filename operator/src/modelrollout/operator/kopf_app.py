@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import kopf
 
-from modelrollout.api.constants import FINALIZER, GROUP, PLURAL, VERSION
+from modelrollout.api.constants import GROUP, PLURAL, VERSION
 from modelrollout.cluster.connection import Credentials
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.reconnect_backoff = 0.5
     settings.watching.server_timeout = 600  # whole seconds: kopf sends it as it is
     settings.queueing.idle_timeout = 0.5
-    settings.persistence.finalizer = FINALIZER
+    # Never put on anything; and not our own one, which kopf would take off as not needed by its handlers.
+    settings.persistence.finalizer = f"{GROUP}/kopf"
     return settings
 
 

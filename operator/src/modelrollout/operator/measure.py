@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.api.spec import ModelRolloutSpec
-from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
-from modelrollout.decision.types import Sample, SampleState
+from modelrollout.decision import due_baselines, due_criteria, needs_history
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.store import Tracked
 from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout
@@ -50,6 +49,7 @@ class Measurer:
         self._metrics.evaluation_seconds.observe(time.monotonic() - started)
         if rollout.generation == generation:
             rollout.samples, rollout.metrics_error = samples, answer.metrics_error
+            rollout.evaluated_at = started
             rollout.evaluate_at = time.monotonic() + self._evaluator.next_delay(queries.key, interval)
 
     def forget(self, rollout: Tracked) -> None:
@@ -76,13 +76,13 @@ class Measurer:
             return
         generation = rollout.generation
         refused = await self._evaluator.refused(queries)
+        # An outage answers None: what is unknown stops nothing, and is asked again at the next tick.
         if rollout.generation == generation:
             rollout.refused_queries = refused
 
     async def _record_baseline(self, rollout: Tracked, spec: ModelRolloutSpec) -> None:
         names = due_baselines(spec, rollout.status)
-        candidate_and_stable = _versions(rollout)
-        stable = candidate_and_stable[1]
+        stable = _versions(rollout)[1]
         if not names or spec.baseline is None or stable is None:
             rollout.baselines = {}
             return
@@ -119,8 +119,3 @@ def _versions(rollout: Tracked) -> tuple[str, str | None]:
     if stable is None and spec is not None and spec.stable is not None:
         stable = spec.stable.deployment
     return candidate or "", stable
-
-
-def worst_at(samples: dict[str, Sample]) -> datetime | None:
-    """When the newest sample with a value was asked for."""
-    return max((s.at for s in samples.values() if s.state is SampleState.VALUE), default=None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.decision import shadow_name
 from modelrollout.decision.types import JobResult, Observation, Problem, Workload
 from modelrollout.operator.problems import Inspector
 from modelrollout.operator.store import RolloutStore, Tracked
@@ -55,7 +57,11 @@ class Observer:
         names = rollout.deployments()
         service = rollout.service_name
         ready = self._cache.ready(rollout.namespace, service, names) if service else {}
-        return {name: self._workload(rollout, name, ready.get(name, 0)) for name in names}
+        found = {name: self._workload(rollout, name, ready.get(name, 0)) for name in names}
+        shadow = self._cache.deployments.get(rollout.namespace, shadow_name(rollout.name))
+        if shadow is not None:  # not behind the Service: its own pods count
+            found[shadow.name] = replace(found[shadow.name], ready=shadow.ready)
+        return found
 
     def _workload(self, rollout: Tracked, name: str, ready: int) -> Workload:
         seen = self._cache.deployments.get(rollout.namespace, name)

@@ -9,6 +9,7 @@ from modelrollout.api.constants import KIND
 from modelrollout.api.features import unsupported
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.decision import shadow_name
 from modelrollout.decision.types import Problem
 from modelrollout.operator.store import RolloutStore, Tracked
 from modelrollout.prometheus import PrometheusTargets
@@ -124,9 +125,8 @@ class Inspector:
 
     @staticmethod
     def _serving(rollout: Tracked) -> tuple[str, ...]:
-        previous = rollout.status.previous_stable
-        names = rollout.deployments()
-        return tuple(name for name in names if name != previous or name == rollout.candidate_name)
+        aside = {rollout.status.previous_stable, shadow_name(rollout.name)} - {rollout.candidate_name}
+        return tuple(name for name in rollout.deployments() if name not in aside)
 
     @staticmethod
     def _in_run(rollout: Tracked, candidate: str) -> bool:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Final
 
 from modelrollout.api.constants import FINALIZER
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
-from modelrollout.decision.core import decide
-from modelrollout.decision.evaluation import due_baselines, due_criteria
+from modelrollout.decision import decide
 from modelrollout.decision.types import Decision
 from modelrollout.operator.act import Actor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
+
+TOLERANCE: Final = 0.1
 
 
 class Reconciler:
@@ -60,6 +62,7 @@ class Reconciler:
         await self._persist(rollout, decision)
         await self._actor.act(rollout, decision)
         self._reporter.report(rollout, decision)
+        self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
         return self._next(rollout, decision)
 
@@ -87,10 +90,19 @@ class Reconciler:
 
     @staticmethod
     def _next(rollout: Tracked, decision: Decision) -> float | None:
-        waits = [] if decision.requeue_after is None else [max(0.0, decision.requeue_after.total_seconds())]
-        spec, status = rollout.spec, rollout.status
-        if due_criteria(spec, status) or due_baselines(spec, status):
-            waits.append(max(0.0, rollout.evaluate_at - time.monotonic()))
+        """Seconds to the next tick: when criteria are due again, or earlier where the clock changes something."""
+        now, spec = time.monotonic(), rollout.spec
+        wait = None if decision.requeue_after is None else max(0.0, decision.requeue_after.total_seconds())
+        if spec is not None and (decision.evaluate or decision.record_baseline):
+            interval = spec.evaluation.interval.seconds
+            if wait == 0:  # only fresh values are missing; but no oftener than Prometheus can have new ones
+                rollout.evaluate_at = min(rollout.evaluate_at, max(now, rollout.evaluated_at + interval / 4))
+            until = max(0.0, rollout.evaluate_at - now)
+            # `decide` asks for a tick one interval after the last values; the evaluator knows better when
+            # new ones can have been scraped.
+            for_values = wait is not None and abs(rollout.evaluated_at + interval - now - wait) < TOLERANCE
+            wait = until if wait is None or wait == 0 or for_values else min(wait, until)
         if rollout.trouble is not None:
-            waits.append(max(0.1, rollout.trouble[1] - time.monotonic()))
-        return min(waits, default=None)
+            retry = max(0.1, rollout.trouble[1] - now)
+            wait = retry if wait is None else min(wait, retry)
+        return wait

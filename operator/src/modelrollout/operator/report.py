@@ -36,6 +36,12 @@ class Reporter:
         """Reports something that no decision stands for."""
         self._tell(rollout, Transition(reason=reason, message=message, severity=Severity.WARNING))
 
+    def command_ignored(self, rollout: Tracked) -> None:
+        """Says once that the command annotation is no command."""
+        if rollout.command_error and rollout.command_error != rollout.reported_command:
+            rollout.reported_command = rollout.command_error
+            self.warn(rollout, "BadCommand", rollout.command_error)
+
     async def run(self) -> None:
         """Posts Events until cancelled."""
         while True:

@@ -13,7 +13,7 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.cluster.informer import is_older
 from modelrollout.cluster.writer import RolloutRef
-from modelrollout.decision.names import candidate_deployment
+from modelrollout.decision import candidate_deployment, watched_deployments
 from modelrollout.decision.types import Problem, Sample
 from modelrollout.prometheus import RolloutQueries
 
@@ -35,11 +35,10 @@ class Tracked:
         samples: The last answers to its criteria, by name; for the spec of this generation.
         baselines: The same for what is being recorded on stable.
         refused_queries: Why Prometheus refuses a query, by criterion; None: not asked yet in this generation.
-        evaluate_at: When its criteria are due again, by the monotonic clock.
+        evaluate_at, evaluated_at: When its criteria are due again and were last asked, by the monotonic clock.
         queries, queries_for: What to ask, and what that was made for.
         trouble: Why something could not be made (a problem), and until when to believe that.
         failures: Ticks that failed in a row.
-        breach_seen_at: When a sample that led to a revert was asked for, until the revert is carried out.
     """
 
     namespace: str
@@ -52,6 +51,7 @@ class Tracked:
     finalizers: tuple[str, ...] = ()
     command: Command | None = None
     command_error: str = ""
+    reported_command: str = ""
     phase: str = ""
     claims: frozenset[Claim] = frozenset()
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -59,6 +59,7 @@ class Tracked:
     refused_queries: dict[str, str] | None = None
     metrics_error: str | None = None
     evaluate_at: float = 0.0
+    evaluated_at: float = 0.0
     queries: RolloutQueries | None = None
     queries_for: tuple[Any, ...] = ()
     trouble: tuple[Problem, float] | None = None
@@ -169,15 +170,8 @@ class Tracked:
         return self._service
 
     def deployments(self) -> tuple[str, ...]:
-        """Every Deployment that matters to it, each once: the candidate, stable, and whatever status names."""
-        spec, status = self.spec, self.status
-        names = [status.stable, self.candidate_name, status.candidate]
-        if status.run is not None:
-            names += [status.run.candidate, status.run.stable]
-        if spec is not None and spec.stable is not None and status.stable is None:
-            names.append(spec.stable.deployment)
-        names.append(status.previous_stable)
-        return tuple(dict.fromkeys(name for name in names if name))
+        """Every Deployment that a decision about it must know of, each once."""
+        return watched_deployments(self.spec, self.status, self.candidate_name, self.name)
 
     def _read_command(self, annotations: Mapping[str, str] | None) -> None:
         self.command, self.command_error = None, ""
