@@ -79,9 +79,9 @@ def test_basic_authentication(prometheus: Prometheus, tmp_path: Path) -> None:
 
 
 def test_no_credentials_are_refused_with_what_to_check(prometheus: Prometheus) -> None:
-    with Guard(prometheus.url, Rules(token="x")) as guard:
-        with pytest.raises(PrometheusError, match="check its entry in the operator's settings"):
-            asks(client_for(guard.url))
+    refused = pytest.raises(PrometheusError, match="check its entry in the operator's settings")
+    with Guard(prometheus.url, Rules(token="x")) as guard, refused:
+        asks(client_for(guard.url))
 
 
 def test_a_missing_credential_file_is_named(prometheus: Prometheus, tmp_path: Path) -> None:
@@ -130,7 +130,10 @@ def test_a_client_certificate_is_shown(prometheus: Prometheus, certificates: Cer
     rules = Rules()
     context = certificates.server_context(demand_client=True)
     with Guard(prometheus.url, rules, context=context) as guard:
-        shown = {"certFile": str(certificates.client_cert), "keyFile": str(certificates.client_key)}
+        shown: dict[str, Any] = {
+            "certFile": str(certificates.client_cert),
+            "keyFile": str(certificates.client_key),
+        }
         assert asks(client_for(guard.url, caFile=str(certificates.ca), **shown))
         assert "client" in rules.seen[-1]["peer"]
         with pytest.raises(PrometheusError) as failed:
@@ -144,9 +147,9 @@ def test_a_redirect_is_not_followed_with_the_credentials(prometheus: Prometheus,
     thief = Rules()
     with Guard(prometheus.url, thief) as elsewhere:
         rules = Rules(token="secret", answer=(302, {"Location": f"{elsewhere.url}/login"}, b""))
-        with Guard(prometheus.url, rules) as guard:
-            with pytest.raises(PrometheusError, match=r"redirects to .*/login .302.: put that address"):
-                asks(client_for(guard.url, bearerTokenFile=str(token)))
+        told = pytest.raises(PrometheusError, match=r"redirects to .*/login .302.: put that address")
+        with Guard(prometheus.url, rules) as guard, told:
+            asks(client_for(guard.url, bearerTokenFile=str(token)))
     assert thief.seen == []
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -185,6 +186,11 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a scrape that gave up waiting; anything else is shown."""
+        if not isinstance(sys.exception() if hasattr(sys, "exception") else None, ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def main() -> None:

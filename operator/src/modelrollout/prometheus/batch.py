@@ -157,12 +157,12 @@ class Asker:
         except PrometheusError as error:
             self._raise_if_outage(error)
             return error
-        if is_scalar(result):
+        answer = single(result)
+        if is_scalar(result) and answer.values is not None and question.joinable:
             with self._lock:
                 self._alone_until.pop(question.promql, None)
-            if question.joinable and single(result).values is not None:
-                self._remember(self._scalars, question.promql)
-        return single(result)
+            self._remember(self._scalars, question.promql)
+        return answer
 
     def _raise_if_outage(self, error: PrometheusError) -> None:
         """A timeout may be the fault of one heavy query: only if a trivial one fails too is the server at

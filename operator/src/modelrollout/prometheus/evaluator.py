@@ -156,9 +156,12 @@ class Evaluator:
         if evaluated is None:
             return None, None
         known.clock_offset = evaluated - reply.at.timestamp()
+        if newest is not None:
+            known.phase.observe(newest=newest, evaluated=evaluated, asked=reply.asked)
+        else:  # a window still yields values for a while after its pods are scraped no more
+            newest = known.phase.newest
         if newest is None:
             return None, None
-        known.phase.observe(newest=newest, evaluated=evaluated, asked=reply.asked)
         return datetime.fromtimestamp(newest - known.clock_offset, tz=UTC), evaluated - newest
 
     def _stale_after(self, phase: ScrapePhase) -> float:

@@ -50,6 +50,11 @@ class ScrapePhase:
         return unit if regular else None
 
     @property
+    def newest(self) -> float | None:
+        """Time of the newest scrape seen so far, by Prometheus' clock."""
+        return self._newest
+
+    @property
     def margin(self) -> float:
         """Seconds after the start of a scrape at which its samples are expected to be visible."""
         return self._margin
