@@ -16,11 +16,13 @@ from modelrollout.api.durations import DURATION_PATTERN, UNSIGNED_QUANTITY_PATTE
 from modelrollout.api.features import MISSING
 from modelrollout.api.presets import PRESETS
 from modelrollout.api.reference_text import CONDITIONS, INTRODUCTION, PHASES, UNITS, VERBS
+from modelrollout.api.schedule import Schedule
 
 Schema = Mapping[str, Any]
 
 _LINT_ONLY: Final[Mapping[str, tuple[Rule, ...]]] = {
-    "spec.criteria[]": tuple(rule for rule in CRITERION_RULES if rule.cel is None)
+    "spec.criteria[]": tuple(rule for rule in CRITERION_RULES if rule.cel is None),
+    "spec.schedule": tuple(rule for rule in Schedule.rules if rule.cel is None),
 }
 _SAID_BY_SCHEMA: Final[Mapping[str, str]] = {
     "spec.criteria[].compare": "at least one of maxIncrease and maxDecrease must be given"

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field
 
@@ -63,6 +64,15 @@ class ScheduleWindow(SpecModel):
     )
 
 
+def zone_exists(name: str) -> bool:
+    """Whether the time zone is in the database; also true where there is no database to ask."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return name == "UTC" or not available_timezones()
+    return True
+
+
 class Schedule(SpecModel):
     """When steps may advance. Going back never waits."""
 
@@ -78,6 +88,14 @@ class Schedule(SpecModel):
     )
     windows: tuple[ScheduleWindow, ...] = Field(
         min_length=1, max_length=20, description="Steps advance only within one of these."
+    )
+
+    rules = (
+        Rule(
+            field="timeZone",
+            message="is not in the IANA time zone database; use a name such as Europe/Paris",
+            holds=lambda schedule: zone_exists(schedule.time_zone),
+        ),
     )
 
 
