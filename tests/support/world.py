@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,14 +96,18 @@ class World:
 
     def ready(self, service: str, deployment: str) -> int:
         """Ready endpoints of the Service that are pods of the Deployment."""
-        count = 0
+        return self.ready_of_all(service)[deployment]
+
+    def ready_of_all(self, service: str) -> Counter[str]:
+        """Ready endpoints of the Service by Deployment, all read at one instant."""
+        count: Counter[str] = Counter()
         for part in self.list("EndpointSlice"):
             if part["metadata"]["labels"].get("kubernetes.io/service-name") != service:
                 continue
             for endpoint in part.get("endpoints") or []:
                 pod = (endpoint.get("targetRef") or {}).get("name", "")
                 ready = (endpoint.get("conditions") or {}).get("ready") is not False
-                count += ready and pod.rsplit("-", 2)[0] == deployment
+                count[pod.rsplit("-", 2)[0]] += ready
         return count
 
     def events(self, name: str = "emotion") -> list[tuple[str, str]]:

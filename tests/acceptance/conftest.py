@@ -1,0 +1,59 @@
+"""What the scenarios share: a control plane and a Prometheus a worker, a namespace and operator a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.support.exporter import Exporter
+from tests.support.operator_process import OperatorProcess
+from tests.support.prometheus import Prometheus
+from tests.support.scene import Scene
+from tests.support.world import World
+
+from devcluster.cluster import Cluster
+from devcluster.pytest_plugin import control_plane, namespace  # noqa: F401 - fixtures
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def metrics() -> Iterator[tuple[Exporter, Prometheus]]:
+    """An exporter and a Prometheus that scrapes it every second."""
+    with Exporter.start() as exporter, Prometheus.start(exporter=exporter) as prometheus:
+        yield exporter, prometheus
+
+
+@pytest.fixture(scope="session")
+def crd(control_plane: Cluster) -> None:  # noqa: F811
+    """The resource, known to the API server."""
+    control_plane.apply(ROOT / "crds" / "modelrollout.yaml")
+    control_plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev")
+
+
+@pytest.fixture
+def scene(
+    control_plane: Cluster,  # noqa: F811
+    crd: None,
+    namespace: str,  # noqa: F811
+    metrics: tuple[Exporter, Prometheus],
+    tmp_path: Path,
+) -> Iterator[Scene]:
+    """An empty stage; the operator is started by the test or by `operator`."""
+    exporter, prometheus = metrics
+    world = World(control_plane, namespace)
+    with ExitStack() as stack:
+        scene = Scene(world=world, exporter=exporter, prometheus=prometheus, directory=tmp_path, stack=stack)
+        yield scene
+        for pod in scene.pods.values():
+            pod.remove()
+
+
+@pytest.fixture
+def operator(scene: Scene) -> OperatorProcess:
+    """A running operator that leads."""
+    process = scene.operator()
+    process.wait_leading()
+    return process
