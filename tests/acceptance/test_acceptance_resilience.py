@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support import manifests as m
+from tests.support.faulty_api import FaultyApi
 from tests.support.operator_process import OperatorProcess
 from tests.support.scene import VALUE, Scene, condition, seconds_between
 
@@ -150,6 +151,29 @@ def test_scenario_35_deleted_in_each_phase_leaves_all_traffic_on_stable(
     assert scene.world.replicas(other) == 0
     if phase != "RollingBack":
         scene.world.until(lambda: scene.ready() == {stable: 4, other: 0}, what="all traffic on stable")
+
+
+def test_scenario_37_an_unreachable_then_failing_api_server_changes_nothing_in_the_end(scene: Scene) -> None:
+    with FaultyApi(scene.plane, scene.directory) as api:
+        operator = scene.operator(kubeconfig=api.kubeconfig)
+        operator.wait_leading()
+        scene.stage()
+        scene.apply(plan=m.steps(25, 50, 75, duration="5s"))
+        before = scene.at_weight(25)["step"]
+        api.cut()
+        time.sleep(60)
+        assert scene.status()["step"]["weight"] == 25
+        api.errors = 0.3
+        api.mend()
+        status = scene.world.until_phase("Succeeded", seconds=120)
+        assert operator.running
+        assert api.injected[500] > 0
+        assert api.injected[409] > 0
+    assert seconds_between(before["reachedAt"], status["step"]["startedAt"]) >= 65
+    assert [entry["result"] for entry in status["history"]] == ["Succeeded"]
+    scene.world.until(
+        lambda: scene.ready() == {"emotion-1": 0, "emotion-2": 4}, what="all on the new version"
+    )
 
 
 @pytest.mark.parametrize("gone", ["emotion-1", "emotion-2", "both"])

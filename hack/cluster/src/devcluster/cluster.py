@@ -137,7 +137,7 @@ class Cluster:
         """One HTTPS request to the API server with the kubeconfig's client certificate: status code and body."""
         address = urlsplit(self.server)
         connection = HTTPSConnection(
-            address.hostname or "", address.port or 443, timeout=timeout, context=self._ssl_context()
+            address.hostname or "", address.port or 443, timeout=timeout, context=self.ssl_context()
         )
         with contextlib.closing(connection):
             payload = None if body is None else json.dumps(body)
@@ -168,7 +168,8 @@ class Cluster:
         entry: dict[str, Any] = next(e[kind] for e in config[section] if e["name"] == context[kind])
         return entry
 
-    def _ssl_context(self) -> ssl.SSLContext:
+    def ssl_context(self) -> ssl.SSLContext:
+        """For TLS to the API server with the kubeconfig's own CA and client certificate."""
         cluster, user = self._entry("clusters", "cluster"), self._entry("users", "user")
         if "client-certificate-data" not in user:
             raise UsageError(
