@@ -1,0 +1,126 @@
+"""A real HTTP proxy before the API server that can be unreachable, or answer 500 and 409 at random."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import yaml
+from aiohttp import web
+from devcluster.cluster import Cluster
+
+from tests.support.prometheus import free_port
+
+HOP = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding"}
+
+
+class FaultyApi:
+    """Passes requests on to a cluster with the cluster's own client certificate.
+
+    Attributes:
+        errors: Share of requests (not watches) that are answered with a made-up failure: 500 for reads, 500 or 409
+            for writes; half of the failed writes are carried out before the 500, as after a lost answer.
+        injected: How many of each status were made up.
+    """
+
+    def __init__(self, plane: Cluster, directory: Path) -> None:
+        self.errors = 0.0
+        self.injected: Counter[int] = Counter()
+        self._plane = plane
+        self._random = random.Random(37)
+        self._port = free_port()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._site: web.TCPSite | None = None
+        self.kubeconfig = directory / "faulty.kubeconfig"
+        self.kubeconfig.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self._port}"}}],
+                    "users": [{"name": "u", "user": {}}],
+                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                    "current-context": "c",
+                }
+            )
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def cut(self) -> None:
+        """Nobody listens any more, and every open connection is closed."""
+        self._call(self._stop())
+
+    def mend(self) -> None:
+        """Reachable again."""
+        self._call(self._start())
+
+    def _call(self, work: object) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)  # type: ignore[arg-type]
+
+    async def _start(self) -> None:
+        connector = aiohttp.TCPConnector(ssl=self._plane.ssl_context(), limit=0)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        await self._session.close()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        made_up = self._failure(request)
+        if made_up == 409 or (made_up and (request.method == "GET" or self._random.random() < 0.5)):
+            return _refusal(made_up)
+        response = await self._pass_on(request, quiet=bool(made_up))
+        return _refusal(made_up) if made_up else response
+
+    def _failure(self, request: web.Request) -> int:
+        if "watch" in request.query or self._random.random() >= self.errors:
+            return 0
+        status = 500 if request.method == "GET" else self._random.choice((500, 409))
+        self.injected[status] += 1
+        return status
+
+    async def _pass_on(self, request: web.Request, *, quiet: bool) -> web.StreamResponse:
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
+        async with self._session.request(
+            request.method, self._plane.server + request.raw_path, data=await request.read(), headers=headers
+        ) as answer:
+            response = web.StreamResponse(status=answer.status)
+            response.content_type = answer.content_type
+            if quiet:
+                await answer.read()
+                return response
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
+            return response
+
+
+def _refusal(status: int) -> web.Response:
+    reason = {409: "Conflict", 500: "InternalError"}[status]
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": status}
+    return web.json_response(body | {"message": "made up by the test"}, status=status)
