@@ -104,6 +104,9 @@ def _promote(draft: Draft, command: Command) -> None:
     if _held_by_spec(draft):
         _refuse(draft, command, "spec.paused is true; set it to false")
         return
+    if stage is Stage.BASELINE:
+        _refuse(draft, command, "the baseline is being recorded; without it the comparisons have nothing")
+        return
     if stage is Stage.STEP and draft.step.index + 1 >= len(spec.steps):
         _refuse(draft, command, "the last step ends when all pods are ready and all criteria pass")
         return

@@ -13,6 +13,7 @@ from modelrollout.decision.commands import handle_commands
 from modelrollout.decision.draft import Draft, Stage
 from modelrollout.decision.evaluation import Evaluation
 from modelrollout.decision.gate import Blocker, blockers
+from modelrollout.decision.names import fingerprint
 from modelrollout.decision.outcome import finish
 from modelrollout.decision.types import Decision, Observation, Problem
 
@@ -34,10 +35,10 @@ def decide(
     if observed.deleting:
         _delete(draft)
     else:
-        handle_commands(draft)
-        problems = _problems(draft)
         for _ in range(_MOST_STAGES):
             before = draft.status
+            handle_commands(draft)
+            problems = _problems(draft)
             if problems and draft.stage is not Stage.REVERTING:
                 evaluation = _hold(draft, problems)
             else:
@@ -123,9 +124,11 @@ def _problems(draft: Draft) -> tuple[Problem, ...]:
     if draft.stage is Stage.REVERTING:
         return ()
     stable = draft.status.stable or (spec.stable.deployment if spec.stable else None)
+    barred = draft.status.rolled_back_from
+    given_up = barred is not None and barred.fingerprint == fingerprint(spec.candidate)
     for name in (stable, observed.candidate_name):
-        if name is None:
-            continue
+        if name is None or (given_up and name != stable):
+            continue  # a candidate that was rolled back is not needed any more
         workload = draft.workload(name)
         if workload.claimed_by:
             text = f"Deployment {name} is managed by ModelRollout {workload.claimed_by}; each needs its own."

@@ -160,15 +160,15 @@ def _scales(draft: Draft) -> tuple[Scale, ...]:
 
 def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
     """Somebody else changed a count that had been reached: it is put right, and said."""
-    settled = draft.stage is Stage.NONE or (
-        draft.stage is Stage.STEP and old.step is not None and old.step.progressed_at is None
-    )
-    if not settled or draft.status.phase is Phase.INVALID or old.pods is None or draft.observed.deleting:
+    pods = old.pods
+    if pods is None or old.run is not draft.status.run or draft.observed.deleting:
+        return
+    if draft.status.phase is Phase.INVALID or draft.stage not in (Stage.NONE, Stage.STEP, Stage.OBSERVING):
         return
     target = target_of(draft)
-    asked = (old.pods.stable.desired, old.pods.candidate.desired)
-    if asked != (target.stable, target.candidate) or old.run is not draft.status.run:
-        return
+    for count, wanted in ((pods.stable, target.stable), (pods.candidate, target.candidate)):
+        if count.desired != wanted or count.ready != wanted:
+            return  # not there yet, so a different count is on its way
     for workload, wanted in ((draft.stable, target.stable), (_other(draft), target.candidate)):
         if workload.exists and workload.desired != wanted:
             text = f"{workload.name} was scaled to {workload.desired}; it is set back to {wanted}."

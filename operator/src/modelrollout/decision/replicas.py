@@ -91,13 +91,11 @@ def next_counts(*, total: int, target: int, limits: Limits, stable: Workload, ca
     version that has to grow keeps growing while the other shrinks; one that shrinks never grows again.
     Only where neither can move are pods that are not ready given up for the other version.
     """
+    if not stable.exists:
+        return Counts(stable=0, candidate=target)
+    if not candidate.exists:
+        target = 0  # what does not exist cannot take over anything
     goal = Counts(stable=total - target, candidate=target)
-    if not stable.exists or not candidate.exists:
-        # what does not exist can neither serve nor be scaled; the other one keeps what it has
-        return Counts(
-            stable=max(stable.desired, goal.stable) if stable.exists else 0,
-            candidate=goal.candidate if candidate.exists else 0,
-        )
     new_stable = _shrink(stable, goal.stable, total - limits.unavailable - _serving(candidate))
     new_candidate = _shrink(
         candidate, goal.candidate, total - limits.unavailable - min(stable.ready, new_stable)

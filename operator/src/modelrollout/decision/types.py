@@ -119,7 +119,7 @@ class Observation:
         workloads: By Deployment name: every one that `watched_deployments` names. One that is missing here
             counts as absent from the cluster, so an observation is made only from a cache that is complete.
         candidate_name: The Deployment that spec.candidate stands for (given, or derived from the image form).
-        samples: By criterion name, the last answers. A due criterion that is missing here is Pending and holds.
+        samples: By criterion name, the last answers. A due criterion missing here is Pending and holds.
         commands: What people asked for, oldest first (handled ones are in status and are passed over).
         problems: Why the object cannot be worked on; empty if it can.
         jobs: By Job name.

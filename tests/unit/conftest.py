@@ -1,0 +1,20 @@
+"""Profiles of the property tests: `HYPOTHESIS_PROFILE=nightly` runs forty times as many histories."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+HISTORIES = {"default": 2_500, "nightly": 100_000}
+"""Random histories of each of the two halves of the rollout property (5,000 and 200,000 in all)."""
+
+_BASE = settings(
+    deadline=None,
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
+    print_blob=True,
+)
+
+settings.register_profile("default", _BASE, max_examples=200)
+settings.register_profile("nightly", _BASE, max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
