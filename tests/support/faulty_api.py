@@ -13,9 +13,9 @@ from typing import Self
 import aiohttp
 import yaml
 from aiohttp import web
-from devcluster.cluster import Cluster
-
 from tests.support.prometheus import free_port
+
+from devcluster.cluster import Cluster
 
 HOP = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding"}
 
@@ -24,8 +24,8 @@ class FaultyApi:
     """Passes requests on to a cluster with the cluster's own client certificate.
 
     Attributes:
-        errors: Share of requests (not watches) that are answered with a made-up failure: 500 for reads, 500 or 409
-            for writes; half of the failed writes are carried out before the 500, as after a lost answer.
+        errors: Share of requests (not watches) that are answered with a made-up failure: 500 for reads, 500
+            or 409 for writes; half of the 500s come after the write was done, as after a lost answer.
         injected: How many of each status were made up.
     """
 
