@@ -109,7 +109,8 @@ def read_npz(path: Path, names: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     """Read the arrays ``names`` (each with its number of axes) of a verified ``.npz``.
 
     Raises:
-        ArtifactError: the file is no archive of plain arrays, or one of ``names`` is missing or has another shape.
+        ArtifactError: the file is no archive of plain arrays, or one of ``names`` is missing or has another
+            shape.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -156,7 +157,8 @@ def load_manifest(directory: Path) -> Manifest:
     """Read ``manifest.json`` and verify the SHA-256 of every file it lists, before any of them is opened.
 
     Raises:
-        ArtifactError: naming the first file that is missing, changed, outside the directory or not understood.
+        ArtifactError: naming the first file that is missing, changed, outside the directory or not
+            understood.
     """
     path = directory / MANIFEST_FILE
     if not path.is_file():

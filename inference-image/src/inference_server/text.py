@@ -1,9 +1,9 @@
 """The one light preprocessing of texts that training and every route share.
 
-Emoji become the words of their Unicode names, because word-piece vocabularies of English encoders know none of
-them and they carry much of the feeling of a message. Letters repeated for emphasis are shortened, placeholders
-such as ``[NAME]`` become words, addresses of pages become ``link``. Case and punctuation stay: they carry feeling
-too, and encoders that ignore case ignore it by themselves.
+Emoji become the words of their Unicode names, because word-piece vocabularies of English encoders know none
+of them and they carry much of the feeling of a message. Letters repeated for emphasis are shortened,
+placeholders such as ``[NAME]`` become words, addresses of pages become ``link``. Case and punctuation stay:
+they carry feeling too, and encoders that ignore case ignore it by themselves.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def _spell_symbols(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """Return ``text`` as every route sees it: one line, at most :data:`MAX_CHARACTERS` characters. Idempotent.
+    """Return ``text`` as every route sees it: one line, at most :data:`MAX_CHARACTERS` characters.
+    Idempotent.
 
     Accepts any string, lone surrogates and control characters included; never raises.
     """

@@ -15,8 +15,8 @@ from inference_server.text import QUERY_PREFIX
 class HashingEncoder:
     """Signed feature hashing of words and of their character 3- and 4-grams.
 
-    It knows no meaning, only spelling; it is there for tests, for machines without an encoder, and to show what an
-    encoder of another dimension does to a trained head.
+    It knows no meaning, only spelling; it is there for tests, for machines without an encoder, and to show
+    what an encoder of another dimension does to a trained head.
 
     Args:
         dimension: length of one embedding, 8..4096.

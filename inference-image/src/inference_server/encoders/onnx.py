@@ -20,6 +20,8 @@ MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 CARD_FILE = "encoder.json"
 _BATCH = 16
+_MOST_TOKENS = 512
+"""What a graph can read unless its card says otherwise; so it is for BERT, E5 and their kin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +30,8 @@ class OnnxOptions:
 
     Attributes:
         intra_op_threads: threads within one inference, at least 1.
-        memory_arena: keep freed memory for the next request: faster, but the largest request ever stays resident.
+        memory_arena: keep freed memory for the next request: faster, but the largest request ever stays
+            resident.
         max_tokens: texts are cut to this many tokens.
         pad_to_tokens: pad every text to this many tokens (0: to the longest of its batch). Only slower.
     """
@@ -42,8 +45,8 @@ class OnnxOptions:
 class OnnxEncoder:
     """A sentence encoder of any dimension (MiniLM 384, E5 base 768, multilingual E5 large 1024).
 
-    Graphs that answer with one vector per text are used as they are; graphs that answer with one vector per token
-    (``last_hidden_state``) are mean-pooled here. Either way rows are scaled to length 1.
+    Graphs that answer with one vector per text are used as they are; graphs that answer with one vector per
+    token (``last_hidden_state``) are mean-pooled here. Either way rows are scaled to length 1.
 
     Args:
         directory: holds ``model.onnx``, ``tokenizer.json`` and optionally ``encoder.json`` with a ``name``.
@@ -54,9 +57,11 @@ class OnnxEncoder:
     """
 
     def __init__(self, directory: Path, options: OnnxOptions | None = None) -> None:
-        self._options = options or OnnxOptions()
-        self._tokenizer = _load_tokenizer(directory / TOKENIZER_FILE, self._options)
-        self._session: Any = _load_session(directory / MODEL_FILE, self._options)
+        card = _read_card(directory)
+        self._name = f"onnx:{card.get('name', directory.name)}"
+        limit = int(card.get("max_tokens", _MOST_TOKENS))
+        self._tokenizer = _load_tokenizer(directory / TOKENIZER_FILE, options or OnnxOptions(), limit)
+        self._session: Any = _load_session(directory / MODEL_FILE, options or OnnxOptions())
         self._inputs = frozenset(value.name for value in self._session.get_inputs())
         unknown = self._inputs - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
         if unknown or "input_ids" not in self._inputs:
@@ -65,7 +70,6 @@ class OnnxEncoder:
                 expected="a graph with the inputs input_ids and attention_mask",
                 seen=f"its inputs are {', '.join(sorted(self._inputs))}",
             )
-        self._name = _card_name(directory)
         # Asked once and kept: a dimension that changed under a running server would be a different model.
         self._dimension = int(self.encode(["dimension"]).shape[1])
 
@@ -80,7 +84,7 @@ class OnnxEncoder:
         return self._dimension
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return unit vectors ``(len(texts), dimension)``; similar lengths are run together to save padding."""
+        """Return unit vectors ``(len(texts), dimension)``; similar lengths run together."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         rows: list[NDArray[np.float32] | None] = [None] * len(texts)
         for start in range(0, len(order), _BATCH):
@@ -113,20 +117,18 @@ class OnnxEncoder:
         return unit_rows(output)
 
 
-def _load_tokenizer(path: Path, options: OnnxOptions) -> Any:
+def _load_tokenizer(path: Path, options: OnnxOptions, limit: int) -> Any:
     if not path.is_file():
-        raise ArtifactError(
-            path, expected="a tokenizer in the format of Hugging Face tokenizers", seen="no such file"
-        )
+        raise ArtifactError(path, expected="a tokenizer of the tokenizers library", seen="no such file")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the binding raises bare Exception
         raise ArtifactError(path, expected="a tokenizer", seen=f"it cannot be read: {error}") from error
-    tokenizer.enable_truncation(options.max_tokens)
+    tokenizer.enable_truncation(min(options.max_tokens, limit))
     pad = json.loads(path.read_text(encoding="utf-8")).get("padding") or {}
     # Files of some models ask for padding to a fixed length, which only costs time.
     tokenizer.enable_padding(
-        length=options.pad_to_tokens or None,
+        length=min(options.pad_to_tokens, limit) or None,
         pad_id=pad.get("pad_id", 0),
         pad_token=pad.get("pad_token", "[PAD]"),
     )
@@ -151,13 +153,15 @@ def _load_session(path: Path, options: OnnxOptions) -> Any:
         ) from error
 
 
-def _card_name(directory: Path) -> str:
-    card = directory / CARD_FILE
-    if not card.is_file():
-        return f"onnx:{directory.name}"
+def _read_card(directory: Path) -> dict[str, Any]:
+    """``encoder.json``: ``name`` and, where a graph reads fewer tokens than usual, ``max_tokens``. Optional."""
+    path = directory / CARD_FILE
+    if not path.is_file():
+        return {}
     try:
-        return f"onnx:{json.loads(card.read_text(encoding='utf-8'))['name']}"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        return {"name": str(card["name"]), "max_tokens": int(card.get("max_tokens", _MOST_TOKENS))}
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
-            card, expected='a JSON object with a "name"', seen=f"it is not: {error}"
+            path, expected='a JSON object with a "name"', seen=f"it is not: {error}"
         ) from error

@@ -16,8 +16,9 @@ def resolve_encoder(specification: str, *, base: Path, options: OnnxOptions) -> 
     """Return the encoder that ``specification`` names.
 
     Args:
-        specification: ``hashing:DIMENSION``; ``hub:OWNER/NAME``, fetched by the hub's client unless it is in its
-            cache (``HF_HUB_OFFLINE=1`` forbids fetching); else a directory, absolute or relative to ``base``.
+        specification: ``hashing:DIMENSION``; ``hub:OWNER/NAME``, fetched by the hub's client unless it is in
+            its cache (``HF_HUB_OFFLINE=1`` forbids fetching); else a directory, absolute or relative to
+            ``base``.
         base: directory that relative paths start from, usually the artefact directory.
         options: how ONNX Runtime runs the encoder, if it does.
 

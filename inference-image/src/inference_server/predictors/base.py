@@ -65,8 +65,8 @@ class ModelInfo:
     """What identifies a loaded model.
 
     Attributes:
-        artifact_sha256: hexadecimal SHA-256 of the artefact's ``manifest.json``, which itself lists the digest of
-            every other file; so it identifies all of them.
+        artifact_sha256: hexadecimal SHA-256 of the artefact's ``manifest.json``, which itself lists the
+            digest of every other file; so it identifies all of them.
         config_sha256: hexadecimal SHA-256 of the canonical JSON of the training configuration.
         encoder: name of the encoder in use, for example ``onnx:all-MiniLM-L6-v2`` or ``hashing``.
         dimension: length of one embedding, read once from the encoder.

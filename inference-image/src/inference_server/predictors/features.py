@@ -60,7 +60,8 @@ def count_features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32], i
     """Count the n-grams of a normalised text.
 
     Returns:
-        the places (ascending) and ``1 + log(count)`` of the n-grams that occur, and how many of them are words.
+        the places (ascending) and ``1 + log(count)`` of the n-grams that occur, and how many of them are
+        words.
     """
     tokens = _TOKEN.findall(text)
     words, word_counts = _block(_word_grams(tokens, text), WORD_BUCKETS)
@@ -73,10 +74,12 @@ def count_features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32], i
 def weigh(
     places: NDArray[np.int64], values: NDArray[np.float32], words: int, idf: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Multiply by inverse document frequencies ``(BUCKETS,)`` and scale words and characters each to length 1/sqrt(2)."""
+    """Multiply by inverse document frequencies ``(BUCKETS,)`` and scale words and characters each to length
+    1/sqrt(2).
+    """
     weighted = values * idf[places]
-    for part in (weighted[:words], weighted[words:]):
-        length = float(np.sqrt(np.dot(part, part)))
+    for block in (slice(0, words), slice(words, None)):
+        length = float(np.linalg.norm(weighted[block]))
         if length > 0.0:
-            part /= np.float32(length * np.sqrt(2.0))
+            weighted[block] /= np.float32(length * np.sqrt(2.0))
     return weighted

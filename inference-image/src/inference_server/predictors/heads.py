@@ -66,7 +66,7 @@ class LinearHead:
             and arrays["bias"].shape == (labels,)
             and values.shape == (len(rows), labels)
             and arrays["idf"].shape == rows.shape
-            and (len(rows) == 0 or (0 <= rows.min() and rows.max() < BUCKETS))
+            and (len(rows) == 0 or (rows.min() >= 0 and rows.max() < BUCKETS))
             and arrays["temperature"].shape == (1,)
             and float(arrays["temperature"][0]) > 0.0
             and all(bool(np.isfinite(array).all()) for array in (arrays["embedding"], values, arrays["bias"]))

@@ -27,7 +27,8 @@ class PredictorConfig:
     """How artefacts are served; none of it changes what was trained.
 
     Attributes:
-        tie_break_delta: anger and frustration closer than this (0..1) are decided by keywords; 0 turns it off.
+        tie_break_delta: anger and frustration closer than this (0..1) are decided by keywords; 0 turns it
+            off.
         low_confidence: predictions below this probability (0..1) are counted as low-confidence.
         intra_op_threads: threads of ONNX Runtime within one inference, at least 1.
         memory_arena: whether ONNX Runtime keeps freed memory for the next request (faster, larger RSS).

@@ -1,7 +1,7 @@
 """The rule that decides between anger and frustration when a model cannot.
 
-Both feelings use much the same words; what tells them apart is an attack on someone (anger) against being blocked
-or let down (frustration). The rule looks for such words in French and English.
+Both feelings use much the same words; what tells them apart is an attack on someone (anger) against being
+blocked or let down (frustration). The rule looks for such words in French and English.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ ANGER_PATTERNS: Final[tuple[str, ...]] = (
     r"furious|outrag\w+|enrag\w+|livid|seeth\w+|rage|raging|anger|angry|pissed|mad at|hate|despise|loathe",
     r"how dare|shut up|f+u+ck(?:ing|ed)? (?:you|off|this guy|them|him|her)|screw (?:you|them)|go to hell",
     r"idiots?|morons?|assholes?|bastards?|scum|traitors?|liars?|unacceptable|disgrace",
-    r"furieu\w+|enragé\w*|rage|colère|hors de moi|scandal\w+|honteu\w+|haine|hais|déteste\w*|inadmissible|inacceptable",
-    r"ta gueule|va te faire|connards?|connasses?|salauds?|abrutis?|crétins?|menteu\w+|imbéciles?|comment osent|ose[sz]?",
+    r"furieu\w+|enragé\w*|rage|colère|hors de moi|scandal\w+|honteu\w+|haine|hais|déteste\w*"
+    r"|inadmissible|inacceptable",
+    r"ta gueule|va te faire|connards?|connasses?|salauds?|abrutis?|crétins?|menteu\w+|imbéciles?"
+    r"|comment osent|ose[sz]?",
 )
 FRUSTRATION_PATTERNS: Final[tuple[str, ...]] = (
-    r"frustrat\w+|annoy\w+|irritat\w+|stuck|again|still|yet again|keeps?|nothing works|does(?:n't| not) work|gave up",
-    r"give up|fed up|tired of|sick of|waste of time|disappoint\w+|let down|ugh|sigh|why can't|can't even|useless",
+    r"frustrat\w+|annoy\w+|irritat\w+|stuck|again|still|yet again|keeps?|nothing works"
+    r"|does(?:n't| not) work|gave up",
+    r"give up|fed up|tired of|sick of|waste of time|disappoint\w+|let down|ugh|sigh|why can't"
+    r"|can't even|useless",
     r"for the (?:third|fourth|fifth|tenth|hundredth) time|hours|every time|no one answers|waiting",
-    r"frustr\w+|agaç\w+|agac\w+|énerv\w+|marre|ras[- ]le[- ]bol|bloqué\w*|encore|toujours|ne (?:marche|fonctionne) (?:pas|plus)",
-    r"rien ne (?:marche|fonctionne)|perte de temps|déçu\w*|décev\w+|soûl\w+|saoul\w+|pénible|à chaque fois|j'abandonne|attends?",
+    r"frustr\w+|agaç\w+|agac\w+|énerv\w+|marre|ras[- ]le[- ]bol|bloqué\w*|encore|toujours"
+    r"|ne (?:marche|fonctionne) (?:pas|plus)",
+    r"rien ne (?:marche|fonctionne)|perte de temps|déçu\w*|décev\w+|soûl\w+|saoul\w+|pénible"
+    r"|à chaque fois|j'abandonne|attends?",
 )
 
 
@@ -38,7 +44,8 @@ _FRUSTRATION = _compile(FRUSTRATION_PATTERNS)
 
 
 def break_tie(label: str, scores: Mapping[str, float], text: str, delta: float) -> tuple[str, str | None]:
-    """Decide between anger and frustration by keywords if one of them won and the other is closer than ``delta``.
+    """Decide between anger and frustration by keywords if one of them won and the other is closer than
+    ``delta``.
 
     Args:
         label: the winning label.

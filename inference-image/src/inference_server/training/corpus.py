@@ -62,12 +62,11 @@ def generate(seed: int = SEED, per_family: int = PER_FAMILY) -> list[Sentence]:
                 # A generator of its own for each family: a changed pattern changes no other sentence.
                 rng = random.Random(f"{seed}/{language}/{label}/{position}")  # noqa: S311 - no secret
                 family = f"{language}-{label}-{position:02d}"
-                for text in _variants(pattern, label, source, rng, per_family):
-                    sentences.append(
-                        Sentence(
-                            text=text, label=label, language=language, family=family, split=_split(position)
-                        )
-                    )
+                split = _split(position)
+                sentences.extend(
+                    Sentence(text=text, label=label, language=language, family=family, split=split)
+                    for text in _variants(pattern, label, source, rng, per_family)
+                )
     return sentences
 
 
@@ -90,7 +89,9 @@ def _variants(
 
 
 def _roughen(text: str, decoration: str, rng: random.Random) -> str:
-    """Write as people type: sometimes capitals, an emoji or a sigh, a slip of the fingers, an elongated word."""
+    """Write as people type: sometimes capitals, an emoji or a sigh, a slip of the fingers, an elongated
+    word.
+    """
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
     if rng.random() < 0.12:
@@ -100,8 +101,7 @@ def _roughen(text: str, decoration: str, rng: random.Random) -> str:
     if rng.random() < 0.06:
         text = re.sub(r"([aeiou])(\w?)(?= |$)", r"\1\1\1\2", text, count=1)
     if decoration and rng.random() < 0.35:
-        joined = text + decoration if decoration[0] in ".!?" else f"{text} {decoration}"
-        return joined
+        return text + decoration if decoration[0] in ".!?" else f"{text} {decoration}"
     return text + rng.choice(("", "", ".", "!"))
 
 

@@ -76,7 +76,8 @@ def as_text(result: dict[str, Any]) -> str:
         f" ({result['left_out']} left out because their labels map to several of ours)",
         f"macro-F1 {result['macro_f1']:.4f}   accuracy {result['accuracy']:.4f}"
         f"   calibration error {result['expected_calibration_error']:.4f}",
-        f"low confidence {result['low_confidence']:.1%}   tie-break {result['tie_break']:.1%}   routes {result['routes']}",
+        f"low confidence {result['low_confidence']:.1%}   tie-break {result['tie_break']:.1%}"
+        f"   routes {result['routes']}",
         "",
         "true \\ answered " + " ".join(f"{label[:7]:>8}" for label in result["labels"]) + "       F1",
     ]
@@ -98,9 +99,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     table = np.asarray(result["confusion"], np.float64)
     _draw_confusion(left, table / np.maximum(table.sum(axis=1, keepdims=True), 1.0), result["labels"])
     _draw_calibration(right, result)
-    figure.suptitle(
-        f"{result['model']} {result['version']}: macro-F1 {result['macro_f1']:.3f} on {result['rows']} rows"
-    )
+    figure.suptitle("{model} {version}: macro-F1 {macro_f1:.3f} on {rows} rows".format(**result))
     figure.tight_layout()
     # Without a date and a program's name in it, the picture depends on the result only.
     figure.savefig(path, dpi=110, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})

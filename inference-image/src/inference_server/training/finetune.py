@@ -1,14 +1,14 @@
 """Fine-tuning of a BERT encoder for classification, on CPUs, in JAX.
 
-All transformer layers learn, lower ones slower; the embedding table stays as it is (its updates cost much memory
-traffic and little is lost). The classifier reads the unit-length embedding that the exported encoder gives, so what
-is learned here is served unchanged.
+All transformer layers learn, lower ones slower; the embedding table stays as it is (its updates cost much
+memory traffic and little is lost). The classifier reads the unit-length embedding that the exported encoder
+gives, so what is learned here is served unchanged.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from inference_server.training.bert import BertConfig, Params, embed, pool, transformer
 from inference_server.training.scores import macro_f1
+from inference_server.training.token_batches import Batch, Tokens, batches, bucket
 
-_LENGTHS = (12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128)
 _ADAM = (0.9, 0.999, 1e-8)
 _SCALE = 16.0
 """Unit-length embeddings have small coordinates; scaled, the classifier learns at the encoder's pace."""
@@ -68,69 +68,15 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tokens:
-    """Tokenised rows: ids without padding, the label of each, and finer labels as probabilities (or none)."""
-
-    ids: Sequence[NDArray[np.int32]]
-    labels: NDArray[np.int32]
-    fine: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Finetuned:
-    """What fine-tuning gives: the encoder, the classifier on unit-length embeddings, and dev macro-F1 by epoch."""
+    """What fine-tuning gives: the encoder, the classifier on unit-length embeddings, and dev macro-F1 by
+    epoch.
+    """
 
     params: Params
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     history: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    ids: NDArray[np.int32]
-    mask: NDArray[np.float32]
-    labels: NDArray[np.int32]
-    fine: NDArray[np.float32]
-    weights: NDArray[np.float32]
-
-
-def _bucket(length: int) -> int:
-    return next((limit for limit in _LENGTHS if length <= limit), _LENGTHS[-1])
-
-
-def _batches(
-    rows: Tokens, order: NDArray[np.int64], size: int, fine_size: int, class_weights: NDArray[np.float32]
-) -> Iterator[_Batch]:
-    """Batches of equal padded length, each filled from ``order``; the last of a length is topped up with weight 0."""
-    by_length: dict[int, list[int]] = {}
-    for index in order:
-        by_length.setdefault(_bucket(len(rows.ids[index])), []).append(int(index))
-    for length in sorted(by_length):
-        members = by_length[length]
-        for start in range(0, len(members), size):
-            yield _fill(rows, members[start : start + size], (size, length, fine_size), class_weights)
-
-
-def _fill(
-    rows: Tokens, chosen: list[int], shape: tuple[int, int, int], class_weights: NDArray[np.float32]
-) -> _Batch:
-    size, length, fine_size = shape
-    ids = np.zeros((size, length), np.int32)
-    mask = np.zeros((size, length), np.float32)
-    labels = np.zeros(size, np.int32)
-    fine = np.zeros((size, fine_size), np.float32)
-    weights = np.zeros(size, np.float32)
-    for place, index in enumerate(chosen):
-        cut = rows.ids[index][:length]
-        ids[place, : len(cut)] = cut
-        mask[place, : len(cut)] = 1.0
-        labels[place] = rows.labels[index]
-        weights[place] = class_weights[rows.labels[index]]
-        if rows.fine is not None:
-            fine[place] = rows.fine[index]
-    mask[len(chosen) :, 0] = 1.0
-    return _Batch(ids, mask, labels, fine, weights)
 
 
 class _Trainer:
@@ -214,10 +160,10 @@ class _Trainer:
     def embed_all(self, learned: Params, rows: Tokens) -> NDArray[np.float32]:
         """Unit-length embeddings ``(rows, hidden)`` without dropout."""
         result = np.zeros((len(rows.ids), self.config.hidden), np.float32)
-        order = np.argsort([_bucket(len(ids)) for ids in rows.ids], kind="stable")
+        order = np.argsort([bucket(len(ids)) for ids in rows.ids], kind="stable")
         done = 0
         uniform = np.ones(int(rows.labels.max()) + 1, np.float32)
-        for batch in _batches(rows, order, self.settings.batch, 0, uniform):
+        for batch in batches(rows, order, self.settings.batch, 0, uniform):
             count = int((batch.weights > 0).sum())
             vectors = np.asarray(self.embed_rows(learned, batch.ids, batch.mask))
             result[order[done : done + count]] = vectors[:count]
@@ -258,8 +204,8 @@ def finetune(
         progress: called with a sentence about every hundred steps and after each epoch.
 
     Returns:
-        the state after the epoch with the highest macro-F1 on the second part of ``data``. The same arguments on
-        the same machine give the same arrays.
+        the state after the epoch with the highest macro-F1 on the second part of ``data``. The same arguments
+        on the same machine give the same arrays.
     """
     train, dev = data
     fine_size = 0 if train.fine is None else train.fine.shape[1]
@@ -289,7 +235,7 @@ class _Run:
         self.weights = _class_weights(train.labels, classes, settings.class_balance)
         self.fine_size = 0 if train.fine is None else train.fine.shape[1]
         rows = np.arange(len(train.ids), dtype=np.int64)
-        self.per_epoch = sum(1 for _ in _batches(train, rows, settings.batch, 0, self.weights))
+        self.per_epoch = sum(1 for _ in batches(train, rows, settings.batch, 0, self.weights))
         self.total = self.per_epoch * settings.epochs
         self.count = 0
         self.average: Params | None = None
@@ -302,25 +248,27 @@ class _Run:
         settings = self.trainer.settings
         rng = np.random.default_rng([settings.seed, epoch])
         order = rng.permutation(len(self.train.ids)).astype(np.int64)
-        batches = list(_batches(self.train, order, settings.batch, self.fine_size, self.weights))
+        prepared = list(batches(self.train, order, settings.batch, self.fine_size, self.weights))
         losses: list[float] = []
-        for place in rng.permutation(len(batches)):
-            losses.append(self._one(self._corrupt(batches[place], rng)))
+        for place in rng.permutation(len(prepared)):
+            losses.append(self._one(self._corrupt(prepared[place], rng)))
             if self.count % 100 == 0:
                 self._report(epoch, float(np.mean(losses[-100:])))
         self._judge(epoch)
 
-    def _corrupt(self, batch: _Batch, rng: np.random.Generator) -> _Batch:
-        """Replace some word pieces by ``[MASK]`` (id 103 of the BERT vocabularies), never the ends of a text."""
+    def _corrupt(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        """Replace some word pieces by ``[MASK]`` (id 103 of the BERT vocabularies), never the ends of a
+        text.
+        """
         share = self.trainer.settings.token_dropout
         if share <= 0.0 or self.trainer.config.vocabulary <= 103:
             return batch
         chosen = (rng.random(batch.ids.shape) < share) & (batch.ids > 103)
-        return _Batch(
+        return Batch(
             np.where(chosen, np.int32(103), batch.ids), batch.mask, batch.labels, batch.fine, batch.weights
         )
 
-    def _one(self, batch: _Batch) -> float:
+    def _one(self, batch: Batch) -> float:
         trainer, settings = self.trainer, self.trainer.settings
         rate = settings.learning_rate * _schedule(self.count, self.total)
         self.count += 1

@@ -17,8 +17,9 @@ from inference_server.predictors.labels import LABELS
 from inference_server.text import encoder_input
 from inference_server.training.checkpoint import load_checkpoint
 from inference_server.training.datasets import GOEMOTIONS_LABELS, Row
-from inference_server.training.finetune import Finetuned, FinetuneConfig, Tokens, finetune
+from inference_server.training.finetune import FinetuneConfig, Finetuned, finetune
 from inference_server.training.onnx_export import write_onnx
+from inference_server.training.token_batches import Tokens
 
 if TYPE_CHECKING:
     from inference_server.training.pipeline import TrainOptions
@@ -77,6 +78,7 @@ def export(result: Finetuned, source: Path, directory: Path, *, int8: bool) -> N
     card = {
         "name": f"{name}-finetuned",
         "dimension": config.hidden,
+        "max_tokens": config.positions,
         "precision": "int8" if int8 else "float32",
     }
     (directory / CARD_FILE).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")

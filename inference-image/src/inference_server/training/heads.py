@@ -136,9 +136,9 @@ def fit_mixture(
 ) -> Mixture:
     """Choose the mixture on rows that neither model has learned from.
 
-    The shares of both models minimise a half-balanced log-loss (smooth, so a few rows cannot sway it); the bias is
-    then moved label by label to raise macro-F1, each move paying a small price so that rare labels are not fitted
-    to single rows; the temperature at last minimises the plain log-loss and changes no answer.
+    The shares of both models minimise a half-balanced log-loss (smooth, so a few rows cannot sway it); the
+    bias is then moved label by label to raise macro-F1, each move paying a small price so that rare labels
+    are not fitted to single rows; the temperature at last minimises the plain log-loss and changes no answer.
     """
     weights = balanced_weights(labels, 0.5)
     a64 = dense.astype(np.float64)
@@ -171,7 +171,8 @@ def fit_mixture(
 def tune_bias(logits: NDArray[np.float64], labels: NDArray[np.int32], classes: int) -> NDArray[np.float64]:
     """Bias ``(labels,)`` that raises macro-F1 by coordinate ascent.
 
-    Macro-F1 is averaged over a few small shifts around each value: a peak that only a few rows make is no peak.
+    Macro-F1 is averaged over a few small shifts around each value: a peak that only a few rows make is no
+    peak.
     """
     bias = np.zeros(classes)
     base = macro_f1(labels, logits.argmax(axis=1), classes)

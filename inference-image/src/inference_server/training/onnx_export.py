@@ -6,6 +6,7 @@ Inputs ``input_ids`` and ``attention_mask``, both int64 of shape ``(batch, token
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,9 @@ def build_model(params: Params, config: BertConfig) -> Any:
 
 
 def write_onnx(params: Params, config: BertConfig, path: Path, *, int8: bool) -> None:
-    """Write the encoder to ``path``; with ``int8``, weights as 8-bit integers and activations quantised as they come."""
+    """Write the encoder to ``path``; with ``int8``, weights as 8-bit integers and activations quantised as
+    they come.
+    """
     model = build_model(params, config)
     if not int8:
         path.write_bytes(model.SerializeToString(deterministic=True))
@@ -156,5 +159,10 @@ def write_onnx(params: Params, config: BertConfig, path: Path, *, int8: bool) ->
     with tempfile.TemporaryDirectory() as scratch:
         plain, small = Path(scratch) / "plain.onnx", Path(scratch) / "int8.onnx"
         plain.write_bytes(model.SerializeToString(deterministic=True))
-        quantize_dynamic(plain, small, per_channel=True, weight_type=QuantType.QInt8, reduce_range=False)
+        # It advises, on the root logger, to infer shapes first; this graph needs that for nothing.
+        logging.disable(logging.WARNING)
+        try:
+            quantize_dynamic(plain, small, per_channel=True, weight_type=QuantType.QInt8)
+        finally:
+            logging.disable(logging.NOTSET)
         path.write_bytes(onnx.load(small).SerializeToString(deterministic=True))

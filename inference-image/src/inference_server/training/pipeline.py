@@ -24,10 +24,13 @@ from inference_server.text import encoder_input, normalise
 from inference_server.training import heads
 from inference_server.training.checkpoint import is_trainable
 from inference_server.training.datasets import GOEMOTIONS_LABELS, Row, split_stratified
+from inference_server.training.outputs import replace_directory, write_linear
 from inference_server.training.scores import f1_by_class, macro_f1
 
 FINETUNE_ROWS: Final = 6000
-"""From this many rows on, ``finetune="auto"`` fine-tunes the encoder; fewer rows are learned by heart instead."""
+"""From this many rows on, ``finetune="auto"`` fine-tunes the encoder; fewer rows are learned by heart
+instead.
+"""
 _ENCODER_DIRECTORY: Final = "encoder"
 _PROTOTYPE_ROWS: Final = 400
 _DEV_SHARE: Final = 0.1
@@ -80,7 +83,9 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Dense:
-    """The embedding half of a head: dev embeddings, weights on embeddings, class centres, and the encoder's place."""
+    """The embedding half of a head: dev embeddings, weights on embeddings, class centres, and the encoder's
+    place.
+    """
 
     dev: NDArray[np.float32]
     affine: heads.Affine
@@ -97,7 +102,8 @@ def train(
 
     Args:
         rows: what to learn from.
-        dev_rows: what to choose and calibrate by; without it a tenth of ``rows`` is split off, label by label.
+        dev_rows: what to choose and calibrate by; without it a tenth of ``rows`` is split off, label by
+            label.
         options: see :class:`TrainOptions`.
         out: directory to write; it is replaced as a whole when everything has worked, never half-written.
         progress: called with sentences about what is going on.
@@ -113,7 +119,7 @@ def train(
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         metrics = _train_into(work, part, dev, options, progress)
-        _replace(work, out)
+        replace_directory(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return metrics
@@ -130,7 +136,7 @@ def _train_into(
         lexical = heads.fit_lexical(part.texts, part.labels, len(LABELS), balance=0.5)
         lexical_dev = heads.lexical_logits(lexical, dev.texts)
     mixture = heads.fit_mixture(dense_logits, lexical_dev, dev.labels, len(LABELS))
-    _write_linear(work / LINEAR_FILE, dense.affine, lexical, mixture)
+    write_linear(work / LINEAR_FILE, dense.affine, lexical, mixture)
     cosines = dense.dev @ dense.centres.T
     temperature = heads.fit_temperature(cosines, dev.labels)
     write_npz(
@@ -171,7 +177,7 @@ def _fit_dense(work: Path, part: _Part, dev: _Part, options: TrainOptions, progr
     if wanted and not options.encoder.startswith(("hashing:", "hub:")) and is_trainable(source):
         return _finetuned(work, part, dev, options, progress)
     if options.finetune == "always":
-        message = f"{source}: expected weights to fine-tune (model.safetensors and config.json), but there are none."
+        message = f"{source}: expected model.safetensors and config.json to fine-tune, but there are none."
         raise ValueError(message)
     return _frozen(work, part, dev, options, progress)
 
@@ -256,27 +262,6 @@ def _place_encoder(work: Path, options: TrainOptions) -> str:
     return _ENCODER_DIRECTORY
 
 
-def _write_linear(
-    path: Path, affine: heads.Affine, lexical: heads.Lexical | None, mixture: heads.Mixture
-) -> None:
-    bias = affine.bias * mixture.dense + mixture.bias
-    rows, idf = np.zeros(0, np.int32), np.zeros(0, np.float16)
-    weights = np.zeros((0, len(LABELS)), np.float16)
-    if lexical is not None:
-        bias = bias + lexical.affine.bias * mixture.lexical
-        rows, idf = lexical.rows.astype(np.int32), lexical.idf.astype(np.float16)
-        weights = (lexical.affine.weights * mixture.lexical).astype(np.float16)
-    arrays = {
-        "embedding": (affine.weights * mixture.dense).astype(np.float32),
-        "lexical_rows": rows,
-        "lexical": weights,
-        "idf": idf,
-        "bias": bias.astype(np.float32),
-        "temperature": np.asarray([mixture.temperature], np.float32),
-    }
-    write_npz(path, arrays)
-
-
 def _manifest(
     part: _Part, dev: _Part, options: TrainOptions, dense: _Dense, metrics: dict[str, Any]
 ) -> Manifest:
@@ -309,18 +294,3 @@ def _data_digest(part: _Part) -> str:
     return hashlib.sha256(
         canonical_json([[row.text, row.label, list(row.fine)] for row in part.rows])
     ).hexdigest()
-
-
-def _replace(work: Path, out: Path) -> None:
-    """Put ``work`` where ``out`` is; an earlier directory disappears only after the new one is complete."""
-    if out.exists():
-        if not (out / "manifest.json").is_file() and any(out.iterdir()):
-            message = f"{out}: expected no directory or one with artefacts, but it holds something else. Choose another."
-            raise FileExistsError(message)
-        old = work.with_name(work.name + "-old")
-        out.rename(old)
-        work.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        work.rename(out)
-    out.chmod(0o755)

@@ -34,8 +34,8 @@ def calibration(
     """Reliability table and expected calibration error.
 
     Returns:
-        for each of ``bins`` equal intervals of confidence its bounds, count, mean confidence and accuracy; and the
-        mean distance of confidence and accuracy, weighted by count (0..1).
+        for each of ``bins`` equal intervals of confidence its bounds, count, mean confidence and accuracy;
+        and the mean distance of confidence and accuracy, weighted by count (0..1).
     """
     rows: list[dict[str, float]] = []
     error = 0.0
