@@ -1,0 +1,70 @@
+{{- define "inference.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "inference.fullname" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- /* What all versions share, and so what the Service selects. */ -}}
+{{- define "inference.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "inference.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
+{{- end }}
+
+{{- define "inference.labels" -}}
+{{ include "inference.selectorLabels" . }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "inference.image" -}}
+{{- $image := .image }}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ default .appVersion $image.tag }}
+{{- end }}
+{{- end }}
+
+{{- define "inference.container" -}}
+{{- $root := .root }}{{- $version := .version }}
+- name: server
+  {{- $image := mergeOverwrite (deepCopy $root.Values.image) (default dict $version.image) }}
+  image: {{ include "inference.image" (dict "image" $image "appVersion" $root.Chart.AppVersion) }}
+  imagePullPolicy: {{ $image.pullPolicy }}
+  {{- with $root.Values.securityContext }}
+  securityContext: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  env:
+  - name: POD_NAME
+    valueFrom: {fieldRef: {fieldPath: metadata.name}}
+  {{- with $version.artifacts }}
+  - {name: INFERENCE_ARTIFACTS, value: {{ . | quote }}}
+  {{- end }}
+  {{- range $name, $value := mergeOverwrite (deepCopy $root.Values.env) (default dict $version.env) }}
+  - {name: {{ $name }}, value: {{ $value | quote }}}
+  {{- end }}
+  ports:
+  - {name: http, containerPort: 8080}
+  startupProbe:
+    httpGet: {path: /v2/health/live, port: http}
+    periodSeconds: 1
+    failureThreshold: 120
+  livenessProbe:
+    httpGet: {path: /v2/health/live, port: http}
+    periodSeconds: 10
+    timeoutSeconds: 5
+  readinessProbe:
+    httpGet: {path: /v2/health/ready, port: http}
+    periodSeconds: 2
+    timeoutSeconds: 2
+  resources: {{- toYaml (default $root.Values.resources $version.resources) | nindent 4 }}
+  volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  - {name: logs, mountPath: /var/log/inference}
+  {{- with $root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}

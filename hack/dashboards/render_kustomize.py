@@ -1,0 +1,56 @@
+"""Writes charts/kustomize/{crd,operator}.yaml: what the chart renders with its own values, without what needs Helm.
+
+    python hack/dashboards/render_kustomize.py [DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from devcluster import tools
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+NAMESPACE: Final = "modelrollout-system"
+RELEASE: Final = "modelrollout"
+HEADER: Final = "# Rendered from charts/modelrollout by `make generate`; do not edit.\n"
+HELM_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
+
+
+def render() -> str:
+    """The operator's objects as YAML, without Helm's labels and without the list of Prometheus servers."""
+    command = [str(tools.helm()), "template", RELEASE, str(ROOT / "charts" / "modelrollout")]
+    command += ["--namespace", NAMESPACE, "--set", "crds.install=false,tests.enabled=false"]
+    rendered = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    documents = [_plain(document) for document in yaml.safe_load_all(rendered) if document]
+    kept = [document for document in documents if document["kind"] != "ConfigMap"]
+    return HEADER + "---\n".join(yaml.safe_dump(document, sort_keys=False, width=120) for document in kept)
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    for labels in _labels(document):
+        for name in HELM_LABELS:
+            labels.pop(name, None)
+    template = document.get("spec", {}).get("template", {}).get("metadata", {})
+    template.pop("annotations", None)  # the checksum: kustomize hashes the list of servers itself
+    return document
+
+
+def _labels(document: dict[str, Any]) -> Iterator[dict[str, str]]:
+    yield document["metadata"].get("labels", {})
+    yield document.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
+
+
+def main() -> None:
+    """Write both files."""
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "charts" / "kustomize"
+    (target / "operator.yaml").write_text(render())
+    (target / "crd.yaml").write_text((ROOT / "crds" / "modelrollout.yaml").read_text())
+
+
+if __name__ == "__main__":
+    main()
