@@ -34,7 +34,6 @@ def create_app(settings: Settings, loader: Loader) -> FastAPI:
         version=v2.server_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
-        strict_content_type=False,  # curl -d says "form"; the body is JSON all the same
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )

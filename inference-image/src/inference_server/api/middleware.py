@@ -67,7 +67,7 @@ class FrameMiddleware:
             if refusal.code != CLIENT_GONE:
                 await _answer(framed_send, refusal.code, str(refusal))
         else:
-            await self._run(scope, _replay(body, receive), framed_send)
+            await self._run(_as_json(scope), _replay(body, receive), framed_send)
         if counted and status:
             self._service.request_finished(status)
 
@@ -119,6 +119,12 @@ class FrameMiddleware:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Every body is JSON here, also when ``curl -d`` calls it a form."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

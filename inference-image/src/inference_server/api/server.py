@@ -25,7 +25,8 @@ from inference_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-EXIT_LOAD_FAILED: Final = 3
+EXIT_NOT_STARTED: Final = 3
+"""The model could not be loaded, or the address is taken (uvicorn's own code for that)."""
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -132,7 +133,7 @@ def run(settings: Settings, loader: Loader) -> int:
     service: InferenceService = server.config.app.state.service  # type: ignore[union-attr]
     if service.failure is not None:
         logger.error("The model could not be loaded: %s", service.failure)
-        return EXIT_LOAD_FAILED
+        return EXIT_NOT_STARTED
     return 0 if server.started else 1
 
 
