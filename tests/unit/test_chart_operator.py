@@ -1,0 +1,336 @@
+"""The operator's chart: every combination of its switches renders, and what it renders hangs together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.charts import (
+    OPERATOR,
+    ROOT,
+    RenderError,
+    combinations,
+    helm,
+    of_kind,
+    only,
+    pod_specs,
+    render,
+    restricted_violations,
+)
+
+pytestmark = pytest.mark.cluster  # helm is built by the Go toolchain
+
+Json = dict[str, Any]
+SECRET = {
+    "url": "https://prometheus.example:8443/prefix",
+    "secretName": "credentials",
+    "secretKeys": {"bearerToken": "token", "ca": "ca.crt"},
+}
+BASIC = {
+    "url": "https://other.example",
+    "username": "operator",
+    "secretName": "basic",
+    "secretKeys": {"password": "password"},
+    "headers": {"X-Scope-OrgID": "team-a"},
+    "timeout": 2.5,
+}
+
+
+def switch(*path: str) -> list[Json]:
+    """Both positions of a boolean."""
+
+    def nested(value: bool) -> Json:
+        result: Any = value
+        for key in reversed(path):
+            result = {key: result}
+        return dict(result)
+
+    return [nested(True), nested(False)]
+
+
+CHOICES: list[list[Json]] = [
+    [{}, {"watchNamespaces": ["team-a", "team-b"]}],
+    [{}, {"prometheus": {"default": SECRET}}, {"prometheus": {"default": SECRET, "other": BASIC}}],
+    switch("crds", "install"),
+    switch("crds", "keep"),
+    switch("rbac", "create"),
+    switch("rbac", "copies"),
+    switch("rbac", "validations"),
+    switch("rbac", "userRoles"),
+    [{}, {"serviceAccount": {"create": False, "name": "given"}}, {"serviceAccount": {"annotations": {"a": "b"}}}],
+    switch("podDisruptionBudget", "enabled"),
+    switch("networkPolicy", "enabled"),
+    [
+        {},
+        {
+            "networkPolicy": {
+                "metricsFrom": [{"namespaceSelector": {}}],
+                "webhookPorts": [],
+                "extraEgress": [{"ports": [{"port": 8443, "protocol": "TCP"}]}],
+            }
+        },
+    ],
+    switch("metrics", "serviceMonitor", "enabled"),
+    switch("metrics", "podMonitor", "enabled"),
+    switch("metrics", "prometheusRule", "enabled"),
+    switch("metrics", "prometheusRule", "operatorAlerts"),
+    switch("metrics", "prometheusRule", "modelAlerts"),
+    switch("metrics", "dashboards", "enabled"),
+    switch("tests", "enabled"),
+    [{}, {"image": {"digest": "sha256:" + "0" * 64}, "imagePullSecrets": [{"name": "registry"}]}],
+    [
+        {},
+        {
+            "replicaCount": 1,
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "topologySpreadConstraints": [],
+            "priorityClassName": "system-cluster-critical",
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"team": "ml"},
+            "metrics": {
+                "serviceMonitor": {"labels": {"release": "prometheus"}},
+                "podMonitor": {"labels": {"release": "prometheus"}},
+                "prometheusRule": {"labels": {"release": "prometheus"}},
+                "dashboards": {"annotations": {"folder": "ML"}},
+            },
+        },
+    ],
+    [{}, {"fullnameOverride": "operator-of-models"}, {"nameOverride": "rollouts"}],
+]
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[tuple[Json, list[Json]]]:
+    """Every combination of values with what it renders."""
+    return [(values, render(OPERATOR, values)) for values in combinations(CHOICES)]
+
+
+def flag(values: Json, *path: str, default: bool = True) -> bool:
+    """A switch of a combination."""
+    found: Any = values
+    for key in path:
+        found = found.get(key, {}) if isinstance(found, dict) else {}
+    return found if isinstance(found, bool) else default
+
+
+def test_lint_finds_nothing() -> None:
+    said = helm("lint", "--strict", str(OPERATOR))
+    assert "0 chart(s) failed" in said
+    assert "WARNING" not in said
+
+
+def test_every_three_switches_meet_in_every_position() -> None:
+    found = combinations(CHOICES)
+    assert 30 <= len(found) <= 120
+    assert any(flag(v, "rbac", "copies") and not flag(v, "rbac", "create") for v in found)
+
+
+def test_objects_are_unique_and_labelled(rendered: list[tuple[Json, list[Json]]]) -> None:
+    for values, objects in rendered:
+        names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+        assert len(names) == len(set(names)), values
+        for item in objects:
+            assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "demo", item
+
+
+def test_switches_decide_which_objects_there_are(rendered: list[tuple[Json, list[Json]]]) -> None:
+    for values, objects in rendered:
+        kinds = {item["kind"] for item in objects}
+        rule = flag(values, "metrics", "prometheusRule", "enabled", default=False) and (
+            flag(values, "metrics", "prometheusRule", "operatorAlerts")
+            or flag(values, "metrics", "prometheusRule", "modelAlerts")
+        )
+        expected = {
+            "CustomResourceDefinition": flag(values, "crds", "install"),
+            "PodDisruptionBudget": flag(values, "podDisruptionBudget", "enabled"),
+            "NetworkPolicy": flag(values, "networkPolicy", "enabled"),
+            "ServiceMonitor": flag(values, "metrics", "serviceMonitor", "enabled", default=False),
+            "PodMonitor": flag(values, "metrics", "podMonitor", "enabled", default=False),
+            "PrometheusRule": rule,
+            "Pod": flag(values, "tests", "enabled"),
+            "ServiceAccount": flag(values, "serviceAccount", "create"),
+            "ClusterRoleBinding": flag(values, "rbac", "create") and not values.get("watchNamespaces"),
+            "Deployment": True,
+            "Service": True,
+        }
+        assert {kind for kind, there in expected.items() if there} == kinds & set(expected), values
+        dashboards = [o for o in of_kind(objects, "ConfigMap") if "dashboard" in o["metadata"]["name"]]
+        on = flag(values, "metrics", "dashboards", "enabled", default=False)
+        assert len(dashboards) == (2 if on else 0), values
+        assert all(o["metadata"]["labels"]["grafana_dashboard"] == "1" for o in dashboards)
+
+
+def test_every_pod_is_restricted_and_finds_what_it_mounts(rendered: list[tuple[Json, list[Json]]]) -> None:
+    for values, objects in rendered:
+        maps = {item["metadata"]["name"] for item in of_kind(objects, "ConfigMap")}
+        for name, spec in pod_specs(objects):
+            assert not list(restricted_violations(spec)), (name, values)
+            volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+            for container in spec["containers"]:
+                assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes), name
+                assert container["resources"]["limits"]["memory"], name
+            for volume in volumes.values():
+                if "configMap" in volume:
+                    assert volume["configMap"]["name"] in maps
+
+
+def test_the_account_is_bound_wherever_it_watches(rendered: list[tuple[Json, list[Json]]]) -> None:
+    for values, objects in rendered:
+        account = only(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+        bindings = [*of_kind(objects, "RoleBinding"), *of_kind(objects, "ClusterRoleBinding")]
+        if not flag(values, "rbac", "create"):
+            assert not bindings
+            continue
+        roles = {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects}
+        for binding in bindings:
+            assert [s["name"] for s in binding["subjects"]] == [account]
+            role = (binding["roleRef"]["kind"], binding["metadata"].get("namespace"), binding["roleRef"]["name"])
+            assert role in roles, values
+        places = {o["metadata"].get("namespace") for o in bindings}
+        watched = set(values.get("watchNamespaces", [])) or {None}
+        assert places == watched | {"sys"}
+
+
+def allowed(role: Json) -> Iterator[tuple[str, str]]:
+    """Pairs of resource and verb that a role grants."""
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            yield from ((resource, verb) for verb in rule["verbs"])
+
+
+def test_privileges_are_the_least(rendered: list[tuple[Json, list[Json]]]) -> None:
+    for values, objects in rendered:
+        for role in [*of_kind(objects, "Role"), *of_kind(objects, "ClusterRole")]:
+            grants = set(allowed(role))
+            assert not any("*" in pair for pair in grants)
+            assert "secrets" not in {resource for resource, _ in grants}
+            if role["metadata"]["name"].endswith(("-view", "-edit", "-leader")):
+                continue
+            assert (("deployments", "create") in grants) == flag(values, "rbac", "copies")
+            assert (("services", "create") in grants) == flag(values, "rbac", "copies")
+            assert (("jobs", "create") in grants) == flag(values, "rbac", "validations")
+            assert (("pods/log", "get") in grants) == flag(values, "rbac", "validations")
+            assert ("deployments", "update") not in grants
+            assert ("pods", "create") not in grants
+            assert ("pods", "delete") not in grants
+
+
+def test_prometheus_servers_reach_the_operator() -> None:
+    objects = render(OPERATOR, {"prometheus": {"default": SECRET, "other": BASIC}})
+    config = yaml.safe_load(of_kind(objects, "ConfigMap")[0]["data"]["prometheus.yaml"])
+    assert config == {
+        "default": {
+            "url": "https://prometheus.example:8443/prefix",
+            "bearerTokenFile": "/etc/modelrollout/credentials/default/token",
+            "caFile": "/etc/modelrollout/credentials/default/ca.crt",
+        },
+        "other": {
+            "url": "https://other.example",
+            "username": "operator",
+            "passwordFile": "/etc/modelrollout/credentials/other/password",
+            "headers": {"X-Scope-OrgID": "team-a"},
+            "timeout": 2.5,
+        },
+    }
+    mounts = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert {"/etc/modelrollout/credentials/default", "/etc/modelrollout/credentials/other"} <= {
+        mount["mountPath"] for mount in mounts
+    }
+    from modelrollout.prometheus import PrometheusTargets
+
+    assert set(PrometheusTargets.from_mapping(config).targets) == {"default", "other"}
+
+
+def test_network_policy_lets_out_to_the_ports_of_prometheus() -> None:
+    policy = only(render(OPERATOR, {"prometheus": {"default": SECRET, "other": BASIC}}), "NetworkPolicy")
+    ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert ports == {53, 443, 6443, 8443}
+
+
+def test_a_changed_list_of_servers_makes_new_pods() -> None:
+    def checksum(url: str) -> str:
+        deployment = only(render(OPERATOR, {"prometheus": {"default": {"url": url}}}), "Deployment")
+        return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/prometheus"])
+
+    assert checksum("http://a:9090") != checksum("http://b:9090")
+
+
+def test_the_environment_is_what_the_operator_reads() -> None:
+    """Each variable of the Deployment is a setting the operator knows, and it accepts them all."""
+    from modelrollout.operator.settings import load_settings
+
+    deployment = only(render(OPERATOR, {"watchNamespaces": ["b", "a"], "log": {"level": "debug"}}), "Deployment")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    environment = {e["name"]: e.get("value", "from-the-pod") for e in container["env"]}
+    environment.pop("MODELROLLOUT_PROMETHEUS_CONFIG")
+    settings = load_settings([], {**environment, "MODELROLLOUT_PROMETHEUS_URL": "http://prometheus:9090"})
+    assert settings.namespaces == ("a", "b")
+    assert settings.identity == settings.lease_namespace == "from-the-pod"
+    assert settings.lease_name == deployment["metadata"]["name"]
+    assert (settings.log_level, settings.log_format) == ("debug", "json")
+    assert settings.port == container["ports"][0]["containerPort"]
+    assert settings.shutdown < deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+REFUSED: list[tuple[Json, str]] = [
+    ({"replicas": 3}, "replicas"),
+    ({"replicaCount": -1}, "replicaCount"),
+    ({"replicaCount": "two"}, "replicaCount"),
+    ({"prometheus": {"default": {"url": "prometheus:9090"}}}, "prometheus"),
+    ({"prometheus": {"default": {"url": "http://user:secret@prometheus:9090"}}}, "url"),
+    ({"prometheus": {"default": {"url": "http://p", "bearerToken": "t"}}}, "bearerToken"),
+    ({"prometheus": {"default": {"url": "http://p", "secretKeys": {"ca": "ca.crt"}}}}, "secretName"),
+    ({"prometheus": {"default": {"url": "http://p", "username": "u"}}}, "secretKeys"),
+    ({"prometheus": {"Default": {"url": "http://p"}}}, "Default"),
+    ({"log": {"level": "verbose"}}, "level"),
+    ({"image": {"digest": "latest"}}, "digest"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+    ({"watchNamespaces": ["Team A"]}, "watchNamespaces"),
+    ({"watchNamespaces": "team-a"}, "watchNamespaces"),
+    ({"rbac": {"admin": True}}, "rbac"),
+    ({"crds": {"install": "yes"}}, "install"),
+    ({"networkPolicy": {"apiServerPorts": []}}, "apiServerPorts"),
+    ({"networkPolicy": {"apiServerPorts": [70000]}}, "apiServerPorts"),
+    ({"metrics": {"podMonitor": {"interval": "often"}}}, "interval"),
+    ({"metrics": {"prometheusRule": {"thresholds": {"regexFallback": 2}}}}, "regexFallback"),
+    ({"metrics": {"prometheusRule": {"thresholds": {"f1": 0.5}}}}, "thresholds"),
+    ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
+    ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+]
+
+
+@pytest.mark.parametrize(("values", "named"), REFUSED, ids=[json.dumps(v)[:60] for v, _ in REFUSED])
+def test_wrong_values_are_refused_by_name(values: Json, named: str) -> None:
+    with pytest.raises(RenderError) as refused:
+        render(OPERATOR, values)
+    assert named in str(refused.value)
+
+
+def test_the_chart_has_the_generated_crd() -> None:
+    assert (OPERATOR / "files" / "modelrollout-crd.yaml").read_text() == (ROOT / "crds" / "modelrollout.yaml").read_text()
+
+
+def test_the_crd_is_rendered_unchanged_but_for_its_metadata() -> None:
+    generated = yaml.safe_load((ROOT / "crds" / "modelrollout.yaml").read_text())
+    crd = only(render(OPERATOR), "CustomResourceDefinition")
+    assert crd["spec"] == generated["spec"]
+    assert crd["metadata"]["name"] == generated["metadata"]["name"]
+    assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_kustomize_has_what_the_chart_renders(tmp_path: Any) -> None:
+    import subprocess
+    import sys
+
+    subprocess.run(
+        [sys.executable, str(ROOT / "hack" / "dashboards" / "render_kustomize.py"), str(tmp_path)],
+        check=True,
+        env={"PYTHONPATH": str(ROOT / "hack/cluster/src"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path.home())},
+    )
+    for name in ("operator.yaml", "crd.yaml"):
+        assert (tmp_path / name).read_text() == (ROOT / "charts" / "kustomize" / name).read_text(), "make generate"
