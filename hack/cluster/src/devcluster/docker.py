@@ -43,7 +43,7 @@ class Docker:
 
     def run(self, *args: str | Path, timeout: float | None = 120, stdin: bytes | str | None = None) -> str:
         """Run the docker command and return its standard output; CommandError if it fails."""
-        return run([_client(), *args], timeout=timeout, stdin=stdin, env=self.env)
+        return run([client(), *args], timeout=timeout, stdin=stdin, env=self.env)
 
     def containers(self, *, label: str | None = None) -> list[str]:
         """Names of all containers, running or not."""
@@ -65,7 +65,7 @@ class Docker:
     def try_pull(self, reference: str, *, silence_seconds: float = 15.0) -> bool:
         """Pull an image if a registry answers within `silence_seconds`; False, quickly, where none does."""
         process = subprocess.Popen(
-            [_client(), "pull", reference], env={**os.environ, **self.env},
+            [client(), "pull", reference], env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
         assert process.stdout is not None
@@ -82,7 +82,7 @@ class Docker:
         return process.returncode == 0
 
 
-def _client() -> Path:
+def client() -> Path:
     """Debian's own docker command where it is installed: it fits the private daemon; else any in PATH."""
     debian = Path("/usr/bin/docker")
     return debian if debian.exists() else ensure_program("docker", "docker.io")

@@ -1,0 +1,286 @@
+"""A kind cluster: real nodes, pods, Services and DNS, on the machine's Docker daemon or on a private one."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import shutil
+import subprocess
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from devcluster import capabilities, cleanup, docker, nodeimage, tools, verify
+from devcluster.cluster import Cluster, checked_name
+from devcluster.docker import Docker
+from devcluster.errors import CommandError, NotReadyError, UnknownImageError, UsageError
+from devcluster.locks import exclusive
+from devcluster.paths import repository_root, state_dir
+from devcluster.processes import run
+from devcluster.progress import say, step
+from devcluster.statefile import ClusterState, all_states
+
+_LABEL = "io.x-k8s.kind.cluster"
+_CREATE_SECONDS = 300
+_NETWORK = "kind"
+
+
+def parent_dir() -> Path:
+    """The directory that holds one directory for each kind cluster."""
+    return state_dir() / "kind"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindCluster(Cluster):
+    """A running kind cluster; leaving its `with` block removes it."""
+
+    directory: Path
+    docker: Docker = field(repr=False)
+
+    @classmethod
+    def up(cls, *, name: str | None = None, config: Path | None = None, rebuild: bool = False) -> Self:
+        """The cluster of that name, started if it does not run; it is proved working before this returns.
+
+        `config` is kind's configuration (default: the repository's kind-config.yaml), which also gives the name
+        unless `name` does. `rebuild` builds the node image even where one can be pulled.
+        """
+        settings = load_config(config or repository_root() / "kind-config.yaml")
+        chosen = checked_name(name or str(settings.get("name", "kind")))
+        with exclusive(state_dir() / "locks" / f"kind-{chosen}.lock"):
+            if (running := cls.attach(chosen)) is not None:
+                return running
+            kind_down(chosen)  # what a crash or a reboot left
+            daemon = docker.obtain()
+            image = _node_image(daemon, settings, build=rebuild)
+            cluster = cls(name=chosen, kubeconfig=_directory(chosen) / "kubeconfig", directory=_directory(chosen), docker=daemon)
+            try:
+                cluster._create(settings, image)
+            except BaseException:
+                kind_down(chosen)
+                raise
+        return cluster
+
+    @classmethod
+    def attach(cls, name: str) -> Self | None:
+        """The cluster of that name if it runs and its API server answers, or None."""
+        directory = _directory(checked_name(name))
+        daemon = docker.current()
+        if daemon is None or not ClusterState.load(directory).facts.get("ready"):
+            return None
+        cluster = cls(name=name, kubeconfig=directory / "kubeconfig", directory=directory, docker=daemon)
+        try:
+            running = daemon.run("ps", "--format", "{{.Names}}", "--filter", f"label={_LABEL}={name}").split()
+            if set(running) != set(ClusterState.load(directory).facts["nodes"]):
+                return None
+            cluster.wait_for_api(timeout=10)
+        except (CommandError, NotReadyError, OSError):
+            return None
+        return cluster
+
+    def nodes(self) -> list[str]:
+        """The names of the node containers."""
+        return sorted(self.docker.containers(label=f"{_LABEL}={self.name}"))
+
+    def load_images(self, *references: str) -> None:
+        """Put images of the Docker daemon into every node; UnknownImageError if the daemon lacks one."""
+        for reference in references:
+            if not self.docker.has_image(reference):
+                raise UnknownImageError(
+                    f"the Docker daemon has no image {reference}; build it by `python -m devcluster images`, or check the name"
+                )
+        for node in self.nodes():
+            held = self.docker.run("exec", node, "crictl", "images", "--no-trunc", "-o", "json")
+            missing = [r for r in references if not _holds(held, r, self.docker.image_id(r))]
+            if missing:
+                with step(f"loading {', '.join(missing)} into {node}"):
+                    self._import(node, missing)
+
+    def down(self) -> None:
+        """Remove the cluster and, if it was the last on a private daemon, the daemon."""
+        kind_down(self.name)
+
+    def __enter__(self) -> Self:
+        """Nothing more to do: it was started."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Remove it."""
+        self.down()
+
+    def _create(self, settings: dict[str, Any], image: str) -> None:
+        self.directory.mkdir(parents=True, mode=0o700)
+        state = ClusterState(self.directory, facts={"network_was_there": _network_exists(self.docker)})
+        if not self.docker.private:  # a private daemon remembers, and restores, by itself
+            state.facts["machine"] = cleanup.remember_machine()
+        state.save()
+        if self.docker.private:
+            _make_network(self.docker)
+        file = self.directory / "kind.yaml"
+        file.write_text(yaml.safe_dump(adapted(settings)))
+        with step(f"creating the kind cluster {self.name}"):
+            run(
+                [tools.kind(), "create", "cluster", "--name", self.name, "--image", image, "--config", file,
+                 "--kubeconfig", self.kubeconfig, "--wait", "180s"],
+                timeout=_CREATE_SECONDS, env=_kind_env(self.docker),
+            )
+        with step("proving that Services and DNS answer"):
+            verify.prove(self.docker, self, self.nodes())
+        state.facts |= {"ready": True, "server": self.server, "nodes": self.nodes(), "image": image}
+        state.save()
+
+    def _import(self, node: str, references: list[str]) -> None:
+        environment = {**os.environ, **self.docker.env}
+        save = subprocess.Popen(
+            [docker.client(), "save", *references], env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        )
+        with save:
+            done = subprocess.run(
+                [docker.client(), "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "--digests",
+                 "--snapshotter", "overlayfs", "-"],
+                env=environment, stdin=save.stdout, capture_output=True, timeout=600, check=False,
+            )
+        if done.returncode or save.returncode:
+            raise CommandError(
+                f"{node} did not take {', '.join(references)}: {done.stderr.decode(errors='replace').strip()}",
+                returncode=done.returncode or save.returncode,
+            )
+
+
+def load_config(file: Path) -> dict[str, Any]:
+    """Read kind's configuration; UsageError if it is none."""
+    try:
+        loaded = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"expected kind's configuration in {file}, and it cannot be read: {error}") from error
+    if not isinstance(loaded, dict) or loaded.get("kind") != "Cluster":
+        raise UsageError(f"expected kind's configuration (`kind: Cluster`) in {file}; write one as in kind's documentation")
+    return loaded
+
+
+def adapted(settings: dict[str, Any], *, cgroups: int | None = None) -> dict[str, Any]:
+    """The configuration with what this machine needs: a kubelet refuses version 1 control groups unless told."""
+    patches = list(settings.get("kubeadmConfigPatches", []))
+    if (cgroups or capabilities.cgroup_version()) == 1:
+        patches.append("kind: KubeletConfiguration\nfailCgroupV1: false\n")
+    return {**settings, "kubeadmConfigPatches": patches}
+
+
+def kind_down(name: str) -> bool:
+    """Remove the cluster of that name, whatever state it is in; whether there was anything."""
+    directory = _directory(checked_name(name))
+    state = ClusterState.load(directory)
+    daemon = docker.current()
+    found = directory.exists()
+    if daemon is not None:
+        containers = daemon.containers(label=f"{_LABEL}={name}")
+        if containers:
+            found = True
+            with step(f"removing the kind cluster {name}"):
+                daemon.run("rm", "-f", "-v", *containers, timeout=120)
+        # Only what the tool made itself: the network may serve clusters that somebody else started.
+        if found and state.facts.get("network_was_there") is False:
+            with suppress(CommandError):
+                daemon.run("network", "rm", _NETWORK)
+    if daemon is None or daemon.private:
+        _stop_idle_daemon(daemon)
+    if directory.exists():
+        cleanup.restore_machine(state.facts.get("machine", {}))
+        state.destroy()
+    return found
+
+
+def _stop_idle_daemon(daemon: Docker | None) -> None:
+    if daemon is None or not daemon.containers():
+        docker.stop_private()
+
+
+def names() -> list[str]:
+    """The clusters that the tool knows of."""
+    return [state.name for state in all_states(parent_dir())]
+
+
+def _directory(name: str) -> Path:
+    return parent_dir() / name
+
+
+def _node_image(daemon: Docker, settings: dict[str, Any], *, build: bool) -> str:
+    """The image that the configuration names, or kind's published one, or one that is built."""
+    given = {str(node["image"]) for node in settings.get("nodes", []) if "image" in node}
+    built = nodeimage.NodeImage.for_this_machine()
+    if given and not build:
+        return given.pop()
+    if build or daemon.has_image(built.reference):
+        return built.ensure(daemon)
+    published = nodeimage.published_reference()
+    if daemon.has_image(published) or daemon.try_pull(published):
+        return published
+    say("no registry answers, so the node image comes from the Go modules")
+    return built.ensure(daemon)
+
+
+def _kind_env(daemon: Docker) -> dict[str, str]:
+    """kind calls `docker` from PATH and must not find another provider."""
+    directory = docker.client().parent
+    return {
+        **daemon.env, "KIND_EXPERIMENTAL_PROVIDER": "docker",
+        "PATH": f"{directory}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+
+
+def _network_exists(daemon: Docker) -> bool:
+    return _NETWORK in daemon.run("network", "ls", "--format", "{{.Name}}").split()
+
+
+def _make_network(daemon: Docker) -> None:
+    """kind's network under a bridge name that can be found again whatever happens, on a range nobody uses."""
+    if _network_exists(daemon):
+        return
+    cleanup.delete_interface(docker.bridge_name())
+    subnet = free_subnet(run(["ip", "-4", "route", "show", "table", "all"], timeout=30))
+    daemon.run(
+        "network", "create", "--driver=bridge", f"--subnet={subnet}",
+        "-o", f"com.docker.network.bridge.name={docker.bridge_name()}", _NETWORK,
+    )
+    if cleanup.forwarding_is_dropped():
+        state = ClusterState.load(docker.run_dir())
+        state.facts["forwarded"] = [subnet]
+        state.save()
+        cleanup.allow_forwarding(subnet)
+
+
+def free_subnet(routes: str) -> str:
+    """A /24 of the private ranges that no route of the machine (as `ip route` prints them) overlaps."""
+    taken = [
+        ipaddress.ip_network(found, strict=False)
+        for found in re.findall(r"\b(\d+\.\d+\.\d+\.\d+(?:/\d+)?)", routes)
+        if not found.startswith("0.")
+    ]
+    for second in range(31, 16, -1):
+        for third in range(256):
+            candidate = ipaddress.ip_network(f"172.{second}.{third}.0/24")
+            if not any(candidate.overlaps(network) for network in taken):
+                return str(candidate)
+    raise UsageError("every range from 172.17.0.0 to 172.31.255.0 is routed on this machine; remove an unused one")
+
+
+def _holds(listing: str, reference: str, image_id: str) -> bool:
+    """Whether a node's list of images has this very image under this name."""
+    names_of = {tag.removeprefix("docker.io/").removeprefix("library/"): image["id"]
+                for image in json.loads(listing)["images"] for tag in image.get("repoTags") or []}
+    return names_of.get(reference if ":" in reference else f"{reference}:latest") == image_id
+
+
+def logs(name: str, target: Path) -> Path:
+    """Write `kind export logs` of the cluster to a directory, replacing what it holds."""
+    cluster = KindCluster.attach(name)
+    if cluster is None:
+        raise UsageError(f"there is no running kind cluster {name}; `python -m devcluster kind-up` starts one")
+    shutil.rmtree(target, ignore_errors=True)
+    run([tools.kind(), "export", "logs", "--name", name, target], timeout=300, env=_kind_env(cluster.docker))
+    return target
