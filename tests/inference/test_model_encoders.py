@@ -22,8 +22,11 @@ from inference_server.predictors.loading import PredictorConfig, load_predictor
 from inference_server.training import build_encoder
 from inference_server.training.bert import BertConfig, encode, params_from_tensors, random_params
 from inference_server.training.datasets import Row
+from inference_server.training.finetune import FinetuneConfig, finetune
 from inference_server.training.onnx_export import write_onnx
 from inference_server.training.pipeline import TrainOptions, train
+from inference_server.training.scores import macro_f1
+from inference_server.training.token_batches import Tokens, batches
 
 TINY = BertConfig(vocabulary=200, hidden=32, layers=2, heads=4, intermediate=48, positions=64)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{index}" for index in range(196))]
@@ -224,21 +227,72 @@ def _rows(count: int, seed: int) -> list[Row]:
     return rows
 
 
-def test_finetuning_learns_is_served_and_is_deterministic(encoder_directory: Path, tmp_path: Path) -> None:
-    rows, dev = _rows(400, 1), _rows(120, 2)
-    options = TrainOptions(encoder=str(encoder_directory), finetune="always", epochs=4, lexical=False)
+def test_what_was_finetuned_is_what_is_served_and_training_is_deterministic(
+    encoder_directory: Path, tmp_path: Path
+) -> None:
+    rows, dev = _rows(160, 1), _rows(120, 2)
+    options = TrainOptions(encoder=str(encoder_directory), finetune="always", epochs=2, lexical=False)
     digests = []
     for name in ("one", "two"):
         metrics = train(rows, dev, options, tmp_path / name, lambda _: None)
         digests.append((tmp_path / name / "manifest.json").read_bytes())
     assert digests[0] == digests[1]
-    frozen = TrainOptions(encoder=str(encoder_directory), finetune="never", lexical=False)
-    before = train(rows, dev, frozen, tmp_path / "frozen", lambda _: None)
-    assert len(metrics["finetune_dev_macro_f1_by_epoch"]) == 4
-    assert metrics["dev_macro_f1"]["linear_head"] > before["dev_macro_f1"]["linear_head"]
-    predictor = load_predictor(tmp_path / "one", config=PredictorConfig())
-    answers = predictor.predict([row.text for row in dev])
-    right = np.mean([LABELS.index(item.label) == row.label for item, row in zip(answers, dev, strict=True)])
-    assert right > 0.5
-    assert {item.route for item in answers} == {"linear_head"}
+    assert len(metrics["finetune_dev_macro_f1_by_epoch"]) == 2
+    predictor = load_predictor(tmp_path / "one", config=PredictorConfig(tie_break_delta=0.0))
     assert predictor.info.encoder == "onnx:all-MiniLM-L6-v2-finetuned"
+    answers = predictor.predict([row.text for row in dev])
+    assert {item.route for item in answers} == {"linear_head"}
+    served = macro_f1(
+        np.asarray([row.label for row in dev]),
+        np.asarray([LABELS.index(a.label) for a in answers]),
+        len(LABELS),
+    )
+    assert served == pytest.approx(metrics["dev_macro_f1"]["linear_head"], abs=1e-4)
+
+
+def _token_rows(count: int, seed: int) -> Tokens:
+    rows = _rows(count, seed)
+    ids = [np.asarray([WORDS.index(word) for word in row.text.split()], np.int32) for row in rows]
+    return Tokens(ids=ids, labels=np.asarray([row.label for row in rows], np.int32))
+
+
+def test_finetuning_learns_and_keeps_the_best_epoch() -> None:
+    params, train_rows, dev_rows = random_params(TINY, 5), _token_rows(640, 1), _token_rows(160, 2)
+    settings = FinetuneConfig(epochs=5, learning_rate=4e-3, head_learning_rate=1e-2, token_dropout=0.0)
+    result = finetune(params, TINY, (train_rows, dev_rows), 8, settings, lambda _: None)
+    assert max(result.history) > 0.5
+    assert max(result.history) > result.history[0] + 0.1
+    vectors = []
+    for ids in dev_rows.ids:
+        row = jnp.asarray(ids)[None]
+        vectors.append(np.asarray(encode(result.params, row, jnp.ones_like(row), TINY))[0])
+    answers = (np.stack(vectors) @ result.weights + result.bias).argmax(axis=1)
+    assert macro_f1(dev_rows.labels, answers, 8) == pytest.approx(max(result.history), abs=1e-9)
+    np.testing.assert_array_equal(result.params["embeddings"]["word"], params["embeddings"]["word"])
+
+
+def test_frozen_layers_stay_and_the_others_move() -> None:
+    params, rows = random_params(TINY, 5), _token_rows(64, 1)
+    settings = FinetuneConfig(epochs=1, frozen_layers=1)
+    result = finetune(params, TINY, (rows, rows), 8, settings, lambda _: None)
+    moved = [
+        not np.array_equal(new["output"]["w"], old["output"]["w"])
+        for new, old in zip(result.params["layers"], params["layers"], strict=True)
+    ]
+    assert moved == [False, True]
+
+
+def test_batches_hold_every_row_once_and_pad_with_weight_zero() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 60, 101)
+    rows = Tokens(
+        ids=[np.full(length, index + 1, np.int32) for index, length in enumerate(lengths)],
+        labels=np.zeros(101, np.int32),
+    )
+    seen: list[int] = []
+    for batch in batches(rows, np.arange(101), 8, 0, np.ones(1, np.float32)):
+        assert batch.ids.shape == batch.mask.shape
+        real = batch.weights > 0
+        seen += (batch.ids[real][:, 0] - 1).tolist()
+        np.testing.assert_array_equal(batch.mask[real].sum(axis=1), lengths[batch.ids[real][:, 0] - 1])
+    assert sorted(seen) == list(range(101))

@@ -204,7 +204,8 @@ def test_the_commands_train_and_evaluate(tmp_path: Path) -> None:
     run = CliRunner().invoke(
         train,
         ["emotion", "--format", "goemotions", "--train", str(data), "--dev", str(data),
-         "--out", str(tmp_path / "out"), "--encoder", "hashing:32", "--version", "2.5", "--serving", "linear_minimum=0.3"],
+         "--out", str(tmp_path / "out"), "--encoder", "hashing:32", "--version", "2.5",
+         "--serving", "linear_minimum=0.3"],
     )  # fmt: skip
     assert run.exit_code == 0, run.output
     picture = tmp_path / "picture.png"

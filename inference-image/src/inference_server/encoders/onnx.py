@@ -154,7 +154,7 @@ def _load_session(path: Path, options: OnnxOptions) -> Any:
 
 
 def _read_card(directory: Path) -> dict[str, Any]:
-    """``encoder.json``: ``name`` and, where a graph reads fewer tokens than usual, ``max_tokens``. Optional."""
+    """Read ``name`` and, where a graph reads fewer tokens than usual, ``max_tokens``; if there."""
     path = directory / CARD_FILE
     if not path.is_file():
         return {}
@@ -162,6 +162,4 @@ def _read_card(directory: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
         return {"name": str(card["name"]), "max_tokens": int(card.get("max_tokens", _MOST_TOKENS))}
     except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            path, expected='a JSON object with a "name"', seen=f"it is not: {error}"
-        ) from error
+        raise ArtifactError(path, expected='an object with "name"', seen=f"it is not: {error}") from error

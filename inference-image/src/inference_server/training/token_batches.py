@@ -70,7 +70,7 @@ def _fill(
         mask[place, : len(cut)] = 1.0
         labels[place] = rows.labels[index]
         weights[place] = class_weights[rows.labels[index]]
-        if rows.fine is not None:
+        if fine_size and rows.fine is not None:
             fine[place] = rows.fine[index]
     mask[len(chosen) :, 0] = 1.0
     return Batch(ids, mask, labels, fine, weights)
