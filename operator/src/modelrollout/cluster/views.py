@@ -32,6 +32,7 @@ class DeploymentView:
     ready: int
     selector: Labels
     template_labels: Labels
+    containers: tuple[str, ...]
     rollout: str | None
     version: str | None
     owner: str | None
@@ -130,6 +131,7 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
         ready=status.get("readyReplicas") or 0,
         selector=_labels(spec["selector"].get("matchLabels")),
         template_labels=_labels(spec["template"].get("metadata", {}).get("labels")),
+        containers=tuple(intern(c["name"]) for c in spec["template"]["spec"].get("containers") or ()),
         rollout=labels.get(LABEL_ROLLOUT),
         version=labels.get(LABEL_VERSION),
         owner=next((o["uid"] for o in meta.get("ownerReferences") or () if o["kind"] == KIND), None),

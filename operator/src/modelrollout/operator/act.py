@@ -1,44 +1,121 @@
-"""Carries a decision out in the cluster. Everything here may be repeated: it does nothing where nothing is to do."""
+"""Carries a decision out in the cluster. May be repeated: it does nothing where nothing is to do."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from modelrollout.api.status import ValidationState
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.copies import CopyError, CopyKeeper
-from modelrollout.decision.types import Decision, Problem
+from modelrollout.cluster.jobs import JobKeeper, JobOrder
+from modelrollout.cluster.side import Shadow, SideKeeper
+from modelrollout.decision.types import Decision, JobResult, Problem
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.store import Tracked
 from modelrollout.traffic.provider import TrafficProvider, TrafficTarget
 
 TROUBLE_SECONDS: Final = 15.0
-"""How long a refused copy stays a problem before it is tried again."""
+"""How long something that could not be made stays a problem before it is tried again."""
+OPEN: Final = frozenset({ValidationState.PENDING, ValidationState.RUNNING, ValidationState.IMAGE_PULL_FAILED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """Who does what."""
+
+    provider: TrafficProvider
+    copies: CopyKeeper
+    side: SideKeeper
+    jobs: JobKeeper
 
 
 class Actor:
     """The acting part of a tick."""
 
-    def __init__(
-        self, *, provider: TrafficProvider, copies: CopyKeeper, cache: ClusterCache, metrics: OperatorMetrics
-    ) -> None:
-        self._provider = provider
-        self._copies = copies
+    def __init__(self, *, hands: Hands, cache: ClusterCache, metrics: OperatorMetrics) -> None:
+        self._hands = hands
         self._cache = cache
         self._metrics = metrics
 
     async def act(self, rollout: Tracked, decision: Decision) -> None:
-        """Copies, replica counts, releases."""
-        if decision.create_candidate:
-            await self._create_candidate(rollout)
+        """Replica counts first (they are what a revert waits for), then everything that has to be made."""
         if decision.scales:
-            await self._provider.set_weight(
+            await self._hands.provider.set_weight(
                 self._target(rollout),
                 weight=decision.status.weight.desired if decision.status.weight else 0,
                 scales=decision.scales,
             )
             self._observe_reaction(decision, rollout)
+        try:
+            await self._make(rollout, decision)
+        except CopyError as error:
+            self._note(rollout, error)
+        for name in decision.delete_jobs:
+            await self._hands.jobs.end(rollout.namespace, name)
         await self._release_stable(rollout, decision)
+
+    async def try_again(self, rollout: Tracked) -> None:
+        """What could not be made is tried again now and then; until it succeeds it stays a problem."""
+        spec, run = rollout.spec, rollout.status.run
+        if rollout.trouble is None or time.monotonic() < rollout.trouble[1]:
+            return
+        stable = (run.stable if run else None) or rollout.status.stable
+        try:
+            if spec is not None and run is not None and stable is not None and spec.candidate.is_copy:
+                await self._hands.copies.create(stable=stable, candidate=spec.candidate, owner=rollout.ref)
+        except CopyError as error:
+            self._note(rollout, error)
+        else:
+            rollout.trouble = None
+
+    @staticmethod
+    def _note(rollout: Tracked, error: CopyError) -> None:
+        problem = Problem(reason="CandidateNotCreated", message=str(error))
+        rollout.trouble = (problem, time.monotonic() + TROUBLE_SECONDS)
+
+    def open_jobs(self, rollout: Tracked) -> tuple[str, ...]:
+        """Names of the Jobs whose result is not in status yet."""
+        return tuple(entry.job for entry in rollout.status.validations if entry.state in OPEN)
+
+    async def look_at_jobs(self, rollout: Tracked) -> None:
+        """Reads what failed or waiting Jobs say; nothing is read where none is open."""
+        names = self.open_jobs(rollout)
+        if names:
+            await self._hands.jobs.look(rollout.namespace, names)
+
+    def job_results(self, rollout: Tracked) -> Mapping[str, JobResult]:
+        """Where the open Jobs stand, from memory."""
+        return self._hands.jobs.results(rollout.namespace, self.open_jobs(rollout))
+
+    async def _make(self, rollout: Tracked, decision: Decision) -> None:
+        spec, run, owner = rollout.spec, rollout.status.run, rollout.ref
+        if spec is None or run is None:
+            return
+        stable = run.stable or rollout.status.stable
+        if decision.create_candidate and stable is not None:
+            await self._hands.copies.create(stable=stable, candidate=spec.candidate, owner=owner)
+        if decision.shadow is None:
+            await self._hands.side.remove_shadow(owner)
+        else:
+            wanted = decision.shadow
+            shadow = Shadow(deployment=wanted.deployment, source=wanted.source, replicas=wanted.replicas)
+            await self._hands.side.ensure_shadow(shadow, service=spec.service, owner=owner)
+        for request in decision.jobs:
+            validation = next((v for v in spec.validations if v.name == request.validation), None)
+            if validation is None:
+                continue
+            url = await self._hands.side.candidate_url(
+                candidate=run.candidate,
+                shadowed=decision.shadow is not None,
+                service=spec.service,
+                owner=owner,
+            )
+            await self._hands.jobs.start(
+                JobOrder(name=request.name, run=run.id, validation=validation, candidate_url=url, owner=owner)
+            )
 
     def _target(self, rollout: Tracked) -> TrafficTarget:
         status = rollout.status
@@ -49,23 +126,12 @@ class Actor:
             candidate=status.run.candidate if status.run else None,
         )
 
-    async def _create_candidate(self, rollout: Tracked) -> None:
-        spec, run = rollout.spec, rollout.status.run
-        stable = (run.stable if run else None) or rollout.status.stable
-        if spec is None or stable is None:
-            return
-        try:
-            await self._copies.create(stable=stable, candidate=spec.candidate, owner=rollout.ref)
-        except CopyError as error:
-            problem = Problem(reason="CandidateNotCreated", message=str(error))
-            rollout.trouble = (problem, time.monotonic() + TROUBLE_SECONDS)
-
     async def _release_stable(self, rollout: Tracked, decision: Decision) -> None:
         """A copy that became stable must outlive the ModelRollout."""
         name = decision.status.stable
         seen = self._cache.deployments.get(rollout.namespace, name) if name else None
         if seen is not None and seen.owner == rollout.uid:
-            await self._copies.release(rollout.namespace, seen.name, owner_uid=rollout.uid)
+            await self._hands.copies.release(rollout.namespace, seen.name, owner_uid=rollout.uid)
 
     def _observe_reaction(self, decision: Decision, rollout: Tracked) -> None:
         for transition in decision.transitions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -46,12 +45,7 @@ class Observer:
 
     def _problems(self, rollout: Tracked) -> tuple[Problem, ...]:
         found = self._inspector.problems(rollout)
-        if rollout.trouble is not None:
-            problem, until = rollout.trouble
-            if time.monotonic() < until:
-                return (*found, problem)
-            rollout.trouble = None
-        return found
+        return found if rollout.trouble is None else (*found, rollout.trouble[0])
 
     def _workloads(self, rollout: Tracked) -> dict[str, Workload]:
         names = rollout.deployments()

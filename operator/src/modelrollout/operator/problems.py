@@ -97,6 +97,14 @@ class Inspector:
         if stable is not None and self._cache.deployments.get(namespace, stable) is None:
             where = "status.stable" if status.stable else "spec.stable.deployment"
             yield _missing(namespace, stable, f"{where} names the version in charge")
+        original = self._cache.deployments.get(namespace, stable) if stable is not None else None
+        container = spec.candidate.container
+        if original is not None and container is not None and container not in original.containers:
+            yield _problem(
+                Reason.INVALID_SPEC,
+                f"spec.candidate.container is {container}, but Deployment {stable} has the containers "
+                f"{', '.join(original.containers)}: name one of them",
+            )
         if stable is None and spec.candidate.is_copy:
             yield _problem(
                 Reason.DEPLOYMENT_NOT_FOUND,

@@ -11,9 +11,11 @@ from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.copies import CopyKeeper
 from modelrollout.cluster.errors import ApiError, NotFoundError
+from modelrollout.cluster.jobs import JobKeeper
 from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
+from modelrollout.cluster.side import SideKeeper
 from modelrollout.cluster.writer import Writer
-from modelrollout.operator.act import Actor
+from modelrollout.operator.act import Actor, Hands
 from modelrollout.operator.engine import Engine
 from modelrollout.operator.health import HealthServer
 from modelrollout.operator.kopf_app import KopfWatcher
@@ -174,18 +176,21 @@ class Process:
 
     def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
         inspector = Inspector(store=self._store, cache=self._cache, targets=targets)
-        copies = CopyKeeper(self._api, self._leadership)
+        hands = Hands(
+            provider=ReplicasProvider(writer, self._cache),
+            copies=CopyKeeper(self._api, self._leadership),
+            side=SideKeeper(self._api, self._cache, writer, self._leadership),
+            jobs=JobKeeper(self._api, self._cache, self._leadership),
+        )
+        actor = Actor(hands=hands, cache=self._cache, metrics=self._metrics)
         return Reconciler(
             store=self._store,
             measurer=self._measurer,
-            observer=Observer(cache=self._cache, store=self._store, inspector=inspector, jobs=lambda _: {}),
-            writer=writer,
-            actor=Actor(
-                provider=ReplicasProvider(writer, self._cache),
-                copies=copies,
-                cache=self._cache,
-                metrics=self._metrics,
+            observer=Observer(
+                cache=self._cache, store=self._store, inspector=inspector, jobs=actor.job_results
             ),
+            writer=writer,
+            actor=actor,
             reporter=self._reporter,
             leadership=self._leadership,
         )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.api.constants import FINALIZER
+from modelrollout.cluster.jobs import LOOK_EVERY
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
 from modelrollout.decision import decide
@@ -51,6 +52,8 @@ class Reconciler:
         if rollout.deleting and FINALIZER not in rollout.finalizers:
             return None  # nothing of ours holds it
         await self._measurer.measure(rollout)
+        await self._actor.look_at_jobs(rollout)
+        await self._actor.try_again(rollout)
         self._leadership.require()
         self._store.refresh_claims(rollout)
         decision = decide(
@@ -60,11 +63,17 @@ class Reconciler:
             now=datetime.now(UTC),
         )
         await self._persist(rollout, decision)
+        trouble = rollout.trouble
         await self._actor.act(rollout, decision)
         self._reporter.report(rollout, decision)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
-        return self._next(rollout, decision)
+        if rollout.trouble is not trouble:
+            return 0.0  # to be said at once
+        wait = self._next(rollout, decision)
+        if self._actor.open_jobs(rollout):  # a pod that cannot start changes nothing that is watched
+            wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
+        return wait
 
     async def _persist(self, rollout: Tracked, decision: Decision) -> None:
         """Status, only where it changed; before a run starts, the finalizer that brings its traffic back."""

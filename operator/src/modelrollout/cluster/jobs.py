@@ -1,0 +1,202 @@
+"""Validation Jobs: made once under a fixed name, watched, and asked why where they fail."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modelrollout.api.constants import (
+    CANDIDATE_URL_VARIABLE,
+    LABEL_MANAGED_BY,
+    LABEL_ROLE,
+    LABEL_ROLLOUT,
+    LABEL_RUN,
+    MANAGED_BY,
+    ROLE_VALIDATION,
+)
+from modelrollout.api.workload import Validation
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.connection import KubeApi
+from modelrollout.cluster.copies import owner_reference
+from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.views import JobView
+from modelrollout.cluster.writer import RolloutRef
+from modelrollout.decision.types import JobResult, JobState
+
+logger = logging.getLogger(__name__)
+
+LOG_LINES: Final = "40"
+LOG_TAIL_LENGTH: Final = 4000
+"""Characters of a log that fit into a message in status."""
+LOOK_EVERY: Final = 10.0
+"""Seconds between two looks at the pods of a Job that is not running yet."""
+DEADLINE_MARGIN: Final = 60
+"""Seconds by which the Job's own deadline is later than the timeout, which is the operator's to enforce."""
+PULL_REASONS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+CONFIG_REASONS: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOrder:
+    """One validation Job to make."""
+
+    name: str
+    run: str
+    validation: Validation
+    candidate_url: str
+    owner: RolloutRef
+
+
+def build_job(order: JobOrder) -> dict[str, Any]:
+    """The manifest. One pod, never restarted: a validation that has to be repeated is repeated by name."""
+    validation, owner = order.validation, order.owner
+    labels = {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_ROLLOUT: owner.name,
+        LABEL_RUN: order.run,
+        LABEL_ROLE: ROLE_VALIDATION,
+    }
+    env = [{"name": CANDIDATE_URL_VARIABLE, "value": order.candidate_url}]
+    env += [v.to_json() for v in validation.env if v.name != CANDIDATE_URL_VARIABLE]
+    container: dict[str, Any] = {"name": "validation", "image": validation.image, "env": env}
+    if validation.command:
+        container["command"] = list(validation.command)
+    if validation.args:
+        container["args"] = list(validation.args)
+    pod: dict[str, Any] = {"restartPolicy": "Never", "containers": [container]}
+    if validation.service_account:
+        pod["serviceAccountName"] = validation.service_account
+    if validation.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in validation.image_pull_secrets]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": order.name,
+            "namespace": owner.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "activeDeadlineSeconds": int(validation.timeout.seconds) + DEADLINE_MARGIN,
+            "ttlSecondsAfterFinished": int(validation.ttl.seconds),
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+class JobKeeper:
+    """Makes, ends and reads validation Jobs."""
+
+    def __init__(self, api: KubeApi, cache: ClusterCache, leadership: Leadership) -> None:
+        self._api = api
+        self._cache = cache
+        self._leadership = leadership
+        self._details: dict[tuple[str, str], str] = {}
+        self._looked_at: dict[tuple[str, str], float] = {}
+
+    async def start(self, order: JobOrder) -> None:
+        """Makes the Job; one of that name that is there already is the same one.
+
+        Raises:
+            ApiError: Refused, for instance by a quota.
+        """
+        self._leadership.require()
+        try:
+            path = paths.collection(paths.BATCH, "jobs", order.owner.namespace)
+            await self._api.request("POST", path, body=build_job(order))
+        except AlreadyExistsError:
+            logger.debug("Job %s was there already.", order.name)
+
+    async def end(self, namespace: str, name: str) -> None:
+        """Deletes a Job and its pods; a missing one is fine."""
+        self._leadership.require()
+        options = {"propagationPolicy": "Background"}
+        try:
+            await self._api.request("DELETE", paths.job(namespace, name), body=options)
+        except NotFoundError:
+            return
+
+    def results(self, namespace: str, names: Iterable[str]) -> dict[str, JobResult]:
+        """Where Jobs stand, from memory; `look` before brings what a failed one said."""
+        return {name: self._result(namespace, name) for name in names}
+
+    async def look(self, namespace: str, names: Iterable[str]) -> None:
+        """Reads why a Job failed, once; and every ten seconds why one has not started."""
+        for name in names:
+            view = self._cache.jobs.get(namespace, name)
+            if view is None or view.succeeded:
+                continue
+            key, now = (namespace, name), time.monotonic()
+            if view.failed and key not in self._details:
+                self._details[key] = await self._why_failed(view)
+            elif not view.failed and now - self._looked_at.get(key, 0.0) >= LOOK_EVERY:
+                self._looked_at[key] = now
+                self._details[key] = await self._why_waiting(view)
+                if not self._details[key]:
+                    del self._details[key]
+
+    def forget(self, namespace: str, names: Iterable[str]) -> None:
+        """Drops what is remembered of Jobs whose result is in status."""
+        for name in names:
+            self._details.pop((namespace, name), None)
+            self._looked_at.pop((namespace, name), None)
+
+    def _result(self, namespace: str, name: str) -> JobResult:
+        view = self._cache.jobs.get(namespace, name)
+        if view is None:
+            return JobResult(name=name, state=JobState.ABSENT)
+        detail = self._details.get((namespace, name), "")
+        if view.succeeded:
+            return JobResult(name=name, state=JobState.SUCCEEDED)
+        if view.failed:
+            return JobResult(
+                name=name, state=JobState.FAILED, message=detail or f"{view.reason}: {view.message}"
+            )
+        return JobResult(name=name, state=JobState.RUNNING, message=detail)
+
+    async def _pods(self, view: JobView) -> list[Mapping[str, Any]]:
+        path = paths.collection(paths.CORE, "pods", view.namespace)
+        try:
+            found = await self._api.get(path, {"labelSelector": f"batch.kubernetes.io/job-name={view.name}"})
+        except ApiError as error:
+            logger.warning("The pods of Job %s could not be read: %s", view.name, error)
+            return []
+        return list(found.get("items") or ())
+
+    async def _why_failed(self, view: JobView) -> str:
+        told = f"The Job failed ({view.reason}: {view.message})."
+        for pod in await self._pods(view):
+            path = f"{paths.collection(paths.CORE, 'pods', view.namespace)}/{pod['metadata']['name']}/log"
+            try:
+                tail = await self._api.read_text(path, {"tailLines": LOG_LINES, "limitBytes": "65536"})
+            except ApiError as error:
+                return f"{told} Its log could not be read: {error.message}"
+            codes = [
+                state["terminated"]["exitCode"]
+                for status in pod.get("status", {}).get("containerStatuses") or ()
+                if "terminated" in (state := status.get("state") or {})
+            ]
+            head = f"Exit code {codes[0]}. " if codes else f"{told} "
+            room = LOG_TAIL_LENGTH - len(head) - 30
+            return (
+                f"{head}Last lines of its log:\n{tail.strip()[-room:]}" if tail.strip() else f"{head}No log."
+            )
+        return told
+
+    async def _why_waiting(self, view: JobView) -> str:
+        for pod in await self._pods(view):
+            for status in pod.get("status", {}).get("containerStatuses") or ():
+                waiting = (status.get("state") or {}).get("waiting") or {}
+                if waiting.get("reason") in PULL_REASONS | CONFIG_REASONS:
+                    text = waiting.get("message") or "no further explanation"
+                    return f"{waiting['reason']} for image {status.get('image')}: {text}"[:LOG_TAIL_LENGTH]
+        return ""

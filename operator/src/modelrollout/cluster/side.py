@@ -1,0 +1,181 @@
+"""Pods and addresses beside the clients' Service: the shadow copy, and Services that reach only one version."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modelrollout.api.constants import (
+    CANDIDATE_SUFFIX,
+    LABEL_MANAGED_BY,
+    LABEL_ROLE,
+    LABEL_ROLLOUT,
+    MANAGED_BY,
+    ROLE_CANDIDATE,
+    ROLE_SHADOW,
+)
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.copies import CopyError, owner_reference
+from modelrollout.cluster.errors import AlreadyExistsError, NotFoundError
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.writer import RolloutRef, Writer
+from modelrollout.decision import shadow_name
+
+PORT_FIELDS: Final = ("name", "port", "protocol", "targetPort", "appProtocol")
+SERVICE_NAME_LENGTH: Final = 63
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shadow:
+    """The copy that gets requests nobody waits for: its name, whose pod template it has, how many pods."""
+
+    deployment: str
+    source: str
+    replicas: int
+
+
+def build_shadow(
+    source: Mapping[str, Any], *, shadow: Shadow, service_selector: Mapping[str, str], owner: RolloutRef
+) -> dict[str, Any]:
+    """The shadow's Deployment: the candidate's pods without the labels by which the Service finds pods."""
+    spec = copy.deepcopy(dict(source["spec"]))
+    marks = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ROLLOUT: owner.name, LABEL_ROLE: ROLE_SHADOW}
+    template = spec["template"]
+    meta = template.setdefault("metadata", {})
+    kept = {k: v for k, v in (meta.get("labels") or {}).items() if k not in service_selector}
+    meta["labels"] = {**kept, **marks}
+    spec["selector"] = {"matchLabels": {LABEL_ROLLOUT: owner.name, LABEL_ROLE: ROLE_SHADOW}}
+    spec["replicas"] = shadow.replicas
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": shadow.deployment,
+            "namespace": owner.namespace,
+            "labels": marks,
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": spec,
+    }
+
+
+def build_service(
+    client: Mapping[str, Any], *, name: str, role: str, selector: Mapping[str, str], owner: RolloutRef
+) -> dict[str, Any]:
+    """A Service with the ports of the clients' one and another selector."""
+    ports = [{key: port[key] for key in PORT_FIELDS if key in port} for port in client["spec"]["ports"]]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": owner.namespace,
+            "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ROLLOUT: owner.name, LABEL_ROLE: role},
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": {"selector": dict(selector), "ports": ports},
+    }
+
+
+class SideKeeper:
+    """Makes and removes them; asks the caches first, so that nothing is requested where nothing is to do."""
+
+    def __init__(self, api: KubeApi, cache: ClusterCache, writer: Writer, leadership: Leadership) -> None:
+        self._api = api
+        self._cache = cache
+        self._writer = writer
+        self._leadership = leadership
+
+    async def ensure_shadow(self, shadow: Shadow, *, service: str, owner: RolloutRef) -> None:
+        """The copy and its Service are there, with the number of pods asked for.
+
+        Raises:
+            CopyError: What is to be copied is gone, or somebody else's object has the name.
+        """
+        namespace = owner.namespace
+        there = self._cache.deployments.get(namespace, shadow.deployment)
+        if there is None:
+            source = await self._read(paths.deployment(namespace, shadow.source), shadow.source)
+            client = self._cache.services.get(namespace, service)
+            selector = client.selector if client is not None else {}
+            body = build_shadow(source, shadow=shadow, service_selector=selector, owner=owner)
+            await self._create(paths.collection(paths.APPS, "deployments", namespace), body)
+        elif there.owner != owner.uid:
+            raise CopyError(
+                f"Deployment {shadow.deployment} exists and is not this ModelRollout's: rename or delete it"
+            )
+        elif there.desired != shadow.replicas:
+            await self._writer.scale(namespace, shadow.deployment, shadow.replicas)
+        selector = {LABEL_ROLLOUT: owner.name, LABEL_ROLE: ROLE_SHADOW}
+        await self._ensure_service(
+            shadow_name(owner.name), ROLE_SHADOW, selector, client=service, owner=owner
+        )
+
+    async def remove_shadow(self, owner: RolloutRef) -> None:
+        """Neither the copy nor its Service is there."""
+        name = shadow_name(owner.name)
+        there = self._cache.deployments.get(owner.namespace, name)
+        if there is None or there.owner != owner.uid:
+            return
+        self._leadership.require()
+        for path in (paths.service(owner.namespace, name), paths.deployment(owner.namespace, name)):
+            try:
+                await self._api.request("DELETE", path, body={"propagationPolicy": "Background"})
+            except NotFoundError:
+                continue
+
+    async def candidate_url(self, *, candidate: str, shadowed: bool, service: str, owner: RolloutRef) -> str:
+        """The address of a Service that reaches only the candidate's pods; made if it is not there.
+
+        `shadowed`: The candidate serves no client yet, so its copy in the shadow answers.
+
+        Raises:
+            CopyError: The candidate's selector matches stable's pods too, or an object is missing.
+        """
+        client = self._cache.services.get(owner.namespace, service)
+        port = client.port if client is not None else None
+        if shadowed:
+            name = shadow_name(owner.name)
+        else:
+            name = owner.name[: SERVICE_NAME_LENGTH - len(CANDIDATE_SUFFIX)] + CANDIDATE_SUFFIX
+            seen = self._cache.deployments.get(owner.namespace, candidate)
+            if seen is None:
+                raise CopyError(f"the candidate's Deployment {candidate} is not there")
+            await self._ensure_service(name, ROLE_CANDIDATE, seen.selector, client=service, owner=owner)
+        return f"http://{name}.{owner.namespace}.svc:{port or 80}"
+
+    async def _ensure_service(
+        self, name: str, role: str, selector: Mapping[str, str], *, client: str, owner: RolloutRef
+    ) -> None:
+        there = self._cache.services.get(owner.namespace, name)
+        if there is not None and there.selector == selector:
+            return
+        if there is not None:
+            self._leadership.require()
+            await self._api.request(
+                "PATCH",
+                paths.service(owner.namespace, name),
+                body={"spec": {"selector": {**dict.fromkeys(there.selector), **selector}}},
+                content_type=MERGE_PATCH,
+            )
+            return
+        original = await self._read(paths.service(owner.namespace, client), client)
+        body = build_service(original, name=name, role=role, selector=selector, owner=owner)
+        await self._create(paths.collection(paths.CORE, "services", owner.namespace), body)
+
+    async def _read(self, path: str, name: str) -> Mapping[str, Any]:
+        try:
+            return await self._api.get(path)
+        except NotFoundError as error:
+            raise CopyError(f"{name}, which is to be copied, is not there: create it") from error
+
+    async def _create(self, path: str, body: Mapping[str, Any]) -> None:
+        self._leadership.require()
+        try:
+            await self._api.request("POST", path, body=body)
+        except AlreadyExistsError:
+            return  # the watch has not told yet
