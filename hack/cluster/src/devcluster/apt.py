@@ -56,7 +56,7 @@ def install(packages: Sequence[str], purpose: str) -> None:
             "--no-install-recommends",
             *packages,
         ]
-        with _no_service_start():
+        with _NoServiceStart():
             try:
                 run(command, env=_ENV, timeout=900)
             except CommandError:
@@ -67,7 +67,7 @@ def install(packages: Sequence[str], purpose: str) -> None:
                     raise PrerequisiteError(f"{purpose} is missing and `{cure}` failed: {error}") from error
 
 
-class _no_service_start:
+class _NoServiceStart:
     """Keep a package's service from starting: the tool runs its own instances on its own ports."""
 
     _policy = Path("/usr/sbin/policy-rc.d")

@@ -12,20 +12,25 @@ from pathlib import Path
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def write_image(archive: Path, layer: Path, *, tags: Sequence[str], entrypoint: Sequence[str] | None = None) -> None:
-    """Write what `docker save` would give for an image of one layer (an uncompressed tar) with all these tags.
+def write_image(
+    archive: Path, layer: Path, *, tags: Sequence[str], entrypoint: Sequence[str] | None = None
+) -> None:
+    """Write what `docker save` would give for an image of one layer (an uncompressed tar) with all these
+    tags.
 
     Unlike `docker save` it keeps the registry's name in the tags, by which kind compares them.
     """
     with layer.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    config = json.dumps({
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Entrypoint": list(entrypoint) if entrypoint else None, "Env": [_PATH]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        "history": [{"created_by": "devcluster"}],
-    })
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": list(entrypoint) if entrypoint else None, "Env": [_PATH]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+            "history": [{"created_by": "devcluster"}],
+        }
+    )
     manifest = json.dumps([{"Config": "config.json", "RepoTags": list(tags), "Layers": ["layer.tar"]}])
     with tarfile.open(archive, "w") as out:
         for name, text in (("manifest.json", manifest), ("config.json", config)):

@@ -14,9 +14,17 @@ from devcluster.processes import run
 
 # Written by Docker, kubelet and kube-proxy for the whole machine, not only for their namespaces.
 _SYSCTLS = (
-    "net/ipv4/ip_forward", "vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
-    "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "net/ipv4/conf/all/route_localnet",
-    "net/netfilter/nf_conntrack_max", "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables",
+    "net/ipv4/ip_forward",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+    "net/ipv4/conf/all/route_localnet",
+    "net/netfilter/nf_conntrack_max",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
 )
 _SYS = Path("/proc/sys")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -61,7 +69,9 @@ def allow_forwarding(subnet: str) -> None:
 def _groups(parent: str) -> list[Path]:
     """The directories of the control group `parent` and all below it, deepest first, in every hierarchy."""
     name = parent.strip("/")
-    hierarchies = [_CGROUP, *(entry for entry in _CGROUP.iterdir() if entry.is_dir())] if _CGROUP.is_dir() else []
+    hierarchies = (
+        [_CGROUP, *(entry for entry in _CGROUP.iterdir() if entry.is_dir())] if _CGROUP.is_dir() else []
+    )
     tops = [hierarchy / name for hierarchy in hierarchies if (hierarchy / name).is_dir()]
     # Symbolic links (cpu -> cpu,cpuacct) would only give the same group again.
     return [

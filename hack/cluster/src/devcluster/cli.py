@@ -1,15 +1,20 @@
-"""`python -m devcluster`: clusters from a shell or a Makefile. Exit codes are those of errors.py; 0 is success."""
+"""`python -m devcluster`: clusters from a shell or a Makefile. Exit codes are those of errors.py; 0 is
+success.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from devcluster import controlplane, prometheus, tools
+from devcluster import controlplane, docker, images, kindcluster, prometheus, tools
 from devcluster.controlplane import ControlPlane
-from devcluster.errors import DevClusterError
+from devcluster.errors import DevClusterError, PrerequisiteError, UsageError
+from devcluster.kindcluster import KindCluster
 from devcluster.paths import cache_dir
 from devcluster.progress import say
 from devcluster.statefile import all_states
@@ -52,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="list what runs")
     status.set_defaults(run=_status)
 
+    _add_kind_commands(commands)
+
     tool = commands.add_parser("tool", help="print the path of a program, building or installing it first")
     tool.add_argument("name", choices=sorted(_TOOLS))
     tool.set_defaults(run=_tool)
@@ -61,6 +68,47 @@ def _parser() -> argparse.ArgumentParser:
     )
     clean.set_defaults(run=_clean_cache)
     return parser
+
+
+def _add_kind_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    default = "the name in kind-config.yaml"
+    kind_up = commands.add_parser(
+        "kind-up", help="start a kind cluster and prove that its Services and DNS work"
+    )
+    kind_up.add_argument("--name", help=f"its name (default: {default})")
+    kind_up.add_argument("--config", type=Path, help="kind's configuration (default: kind-config.yaml)")
+    kind_up.add_argument(
+        "--build", action="store_true", help="build the node image even where one can be pulled"
+    )
+    kind_up.set_defaults(run=_kind_up)
+
+    kind_down = commands.add_parser(
+        "kind-down", help="remove kind clusters, and the private Docker daemon if there is one"
+    )
+    kind_down.add_argument("--name", help="only the cluster of this name (default: all)")
+    kind_down.set_defaults(run=_kind_down)
+
+    image = commands.add_parser(
+        "images", help="build the project's images and load them into the kind cluster if it runs"
+    )
+    image.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
+    image.add_argument("--name", dest="cluster", help=f"the cluster to load them into (default: {default})")
+    image.add_argument("--json", action="store_true", help="print an object of references by name")
+    image.set_defaults(run=_images)
+
+    load = commands.add_parser(
+        "load-image", help="put images of the Docker daemon into the kind cluster's nodes"
+    )
+    load.add_argument("references", nargs="+", metavar="IMAGE")
+    load.add_argument("--name", help=f"the cluster (default: {default})")
+    load.set_defaults(run=_load_image)
+
+    logs = commands.add_parser(
+        "kind-logs", help="write the logs of the kind cluster's nodes and pods to a directory"
+    )
+    logs.add_argument("directory", type=Path)
+    logs.add_argument("--name", help=f"the cluster (default: {default})")
+    logs.set_defaults(run=_kind_logs)
 
 
 _TOOLS = {
@@ -115,7 +163,64 @@ def _status(_: argparse.Namespace) -> int:
                 or "nothing runs; `down` removes it"
             )
             print(f"{kind} {state.name}: {state.facts.get('server', state.directory)} ({names})")
+    for name in kindcluster.names():
+        cluster = KindCluster.attach(name)
+        told = (
+            f"{cluster.server} (nodes {', '.join(cluster.nodes())})"
+            if cluster
+            else "does not run; `kind-down` removes it"
+        )
+        print(f"kind {name}: {told}")
+    if docker.private_if_running():
+        print(f"private Docker daemon: DOCKER_HOST=unix://{docker.run_dir()}/docker.sock")
     return 0
+
+
+def _kind_up(arguments: argparse.Namespace) -> int:
+    cluster = KindCluster.up(name=arguments.name, config=arguments.config, rebuild=arguments.build)
+    say(f"the kind cluster {cluster.name} serves at {cluster.server}; Services and DNS answer")
+    print(f"export KUBECONFIG={cluster.kubeconfig}")
+    return 0
+
+
+def _kind_down(arguments: argparse.Namespace) -> int:
+    chosen = [arguments.name] if arguments.name else kindcluster.names()
+    found = [name for name in chosen if kindcluster.kind_down(name)]
+    say(f"removed {', '.join(found)}" if found else "there was no kind cluster to remove")
+    if not kindcluster.names() and not arguments.name:
+        kindcluster.stop_idle_daemon()
+    return 0
+
+
+def _images(arguments: argparse.Namespace) -> int:
+    wanted = images.named(arguments.names)
+    cluster = KindCluster.attach(arguments.cluster or kindcluster.default_name())
+    if arguments.cluster and cluster is None:
+        raise _no_cluster(arguments.cluster)
+    with docker.for_a_while() as daemon:
+        references = images.build(daemon, wanted)
+        if cluster is not None:
+            cluster.load_images(*references.values())
+    print(json.dumps(references) if arguments.json else "\n".join(references.values()))
+    return 0
+
+
+def _load_image(arguments: argparse.Namespace) -> int:
+    name = arguments.name or kindcluster.default_name()
+    cluster = KindCluster.attach(name)
+    if cluster is None:
+        raise _no_cluster(name)
+    cluster.load_images(*arguments.references)
+    return 0
+
+
+def _kind_logs(arguments: argparse.Namespace) -> int:
+    print(kindcluster.logs(arguments.name or kindcluster.default_name(), arguments.directory))
+    return 0
+
+
+def _no_cluster(name: str) -> UsageError:
+    return UsageError(f"there is no running kind cluster {name}; `python -m devcluster kind-up` starts one")
 
 
 def _tool(arguments: argparse.Namespace) -> int:
@@ -124,6 +229,10 @@ def _tool(arguments: argparse.Namespace) -> int:
 
 
 def _clean_cache(_: argparse.Namespace) -> int:
+    if docker.private_if_running():
+        raise PrerequisiteError(
+            "the private Docker daemon uses the cache; end it by `python -m devcluster kind-down` first"
+        )
     shutil.rmtree(cache_dir(), ignore_errors=True)
     say(f"removed {cache_dir()}")
     return 0

@@ -100,7 +100,9 @@ class Cluster:
     def port_forward(
         self, target: str, port: int, *, namespace: str = "default", timeout: float = 30
     ) -> Iterator[int]:
-        """Forward a free port of loopback to `port` of `target` (`pod/x`, `service/y`); yields the local port."""
+        """Forward a free port of loopback to `port` of `target` (`pod/x`, `service/y`); yields the local
+        port.
+        """
         local = free_ports(1)[0]
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(
@@ -134,7 +136,7 @@ class Cluster:
         timeout: float = 10,
         content_type: str = "application/json",
     ) -> tuple[int, str]:
-        """One HTTPS request to the API server with the kubeconfig's client certificate: status code and body."""
+        """One HTTPS request with the kubeconfig's client certificate: status code and body."""
         address = urlsplit(self.server)
         connection = HTTPSConnection(
             address.hostname or "", address.port or 443, timeout=timeout, context=self.ssl_context()
@@ -159,7 +161,8 @@ class Cluster:
                 last = str(error)
             time.sleep(0.05)
         raise NotReadyError(
-            f"the API server at {self.server} was not ready within {timeout:.0f} s, its last answer was: {last}"
+            f"the API server at {self.server} was not ready within {timeout:.0f} s; "
+            f"its last answer was: {last}"
         )
 
     def _entry(self, section: str, kind: str) -> dict[str, Any]:

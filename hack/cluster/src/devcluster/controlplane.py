@@ -1,4 +1,6 @@
-"""A control plane without nodes: etcd, kube-apiserver, controller manager, and on demand scheduler and fake nodes."""
+"""A control plane without nodes: etcd, kube-apiserver, controller manager, and on demand scheduler and fake
+nodes.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +66,9 @@ class ControlPlane(Cluster):
     ) -> Self:
         """Start one and wait until it serves (about three seconds once its program is built).
 
-        `kwok_nodes` fake nodes imply the scheduler. `port` is the API server's, else any free one. A `lasting` one
-        stays until `down`; any other is removed, at the latest by the next start, once this process is gone.
+        `kwok_nodes` fake nodes imply the scheduler. `port` is the API server's, else any free one. A
+        `lasting` one stays until `down`; any other is removed, at the latest by the next start, once this
+        process is gone.
         """
         collect_orphans()
         if not 0 <= kwok_nodes <= 252:
@@ -106,7 +109,10 @@ class ControlPlane(Cluster):
         return ClusterState(self.directory).log(component)
 
     def stop(self) -> list[str]:
-        """End its processes and remove its directory; returns the names of what ran. Harmless when repeated."""
+        """End its processes and remove its directory; returns the names of what ran.
+
+        Harmless when repeated.
+        """
         # Nothing of it is kept, so nothing needs the time that an orderly shutdown of the API server takes.
         return ClusterState.load(self.directory).destroy(grace_seconds=0.3)
 
@@ -138,7 +144,8 @@ def _claim(name: str, lasting: bool) -> ClusterState:
     if directory.exists():
         if old.running() and (old.owner is None or old.owner.alive()) and old.facts.get("ready"):
             raise UsageError(
-                f"a control plane named {name} is already running; use it (KUBECONFIG={directory}/kubeconfig), "
+                f"a control plane named {name} is already running; use it "
+                f"(KUBECONFIG={directory}/kubeconfig), "
                 f"or end it by `python -m devcluster down --name {name}`"
             )
         old.destroy(grace_seconds=0.3)
@@ -235,7 +242,8 @@ class _Starter:
                 f"--bind-address={LOOPBACK}",
                 f"--secure-port={self.api_port}",
                 f"--advertise-address={LOOPBACK}",
-                # Nothing runs in pods here, and a loopback address is not allowed as the endpoint of a Service.
+                # Nothing runs in pods here, and a loopback address is not allowed as the endpoint of a
+                # Service.
                 "--endpoint-reconciler-type=none",
                 f"--tls-cert-file={serving.certificate}",
                 f"--tls-private-key-file={serving.key}",
@@ -263,7 +271,8 @@ class _Starter:
                 f"--cluster-signing-cert-file={authority.certificate}",
                 f"--cluster-signing-key-file={authority.key}",
                 "--use-service-account-credentials=true",
-                # Tests scale hundreds of Deployments at once; the default of 20 requests a second would be measured.
+                # Tests scale hundreds of Deployments at once; the default of 20 requests a second would be
+                # measured.
                 "--kube-api-qps=1000",
                 "--kube-api-burst=2000",
             ],
@@ -322,7 +331,8 @@ class _Starter:
     def _dead_or(self, default: str) -> str:
         dead = [record.name for record in self.state.processes if not record.alive()]
         name = (dead or [default])[0]
-        return f"{name} {'ended by itself' if dead else 'is running'}; the end of its log:\n{tail(self.state.log(name))}"
+        how = "ended by itself" if dead else "is running"
+        return f"{name} {how}; the end of its log:\n{tail(self.state.log(name))}"
 
     def _wait_for_components(self, cluster: Cluster, kwok_nodes: int) -> None:
         """The controller manager proves itself by a service account, the fake nodes by being Ready."""
@@ -336,7 +346,8 @@ class _Starter:
                 missing = f"{kwok_nodes} ready fake nodes ({ready} are)"
             time.sleep(0.05)
         raise NotReadyError(
-            f"the control plane did not bring {missing} within 60 s; {self._dead_or('kube-controller-manager')}"
+            f"the control plane did not bring {missing} within 60 s; "
+            f"{self._dead_or('kube-controller-manager')}"
         )
 
 

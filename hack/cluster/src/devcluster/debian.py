@@ -22,8 +22,14 @@ from devcluster.progress import say, step
 SUITE = "bookworm"
 # Not needed to run programs; they are two thirds of a minimal system's files.
 _DROPPED = (
-    "var/lib/apt/lists", "var/cache/apt", "var/cache/debconf", "usr/share/doc", "usr/share/man", "usr/share/info",
-    "usr/share/locale", "var/log",
+    "var/lib/apt/lists",
+    "var/cache/apt",
+    "var/cache/debconf",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/info",
+    "usr/share/locale",
+    "var/log",
 )
 
 
@@ -31,8 +37,8 @@ _DROPPED = (
 class Root:
     """One root file system: `include` are packages beyond a minimal one.
 
-    `finish` changes the unpacked directory before it is archived; `recipe` must change whenever `finish` does,
-    because it and the packages name the archive in the cache.
+    `finish` changes the unpacked directory before it is archived; `recipe` must change whenever `finish`
+    does, because it and the packages name the archive in the cache.
     """
 
     name: str
@@ -101,7 +107,13 @@ def _empty(directory: Path) -> None:
 
 
 def _debootstrap(root: Path, include: tuple[str, ...]) -> None:
-    command: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={','.join(include)}", SUITE, root]
+    command: list[str | Path] = [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={','.join(include)}",
+        SUITE,
+        root,
+    ]
     if mirror := _mirror():
         command.append(mirror)
     try:
@@ -115,7 +127,9 @@ def _debootstrap(root: Path, include: tuple[str, ...]) -> None:
 
 
 def _mirror() -> str | None:
-    """The Debian archive this machine's apt uses, so that a local mirror serves here too; None for the default."""
+    """The Debian archive this machine's apt uses, so that a local mirror serves here too; None for the
+    default.
+    """
     sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     for file in sources:
         if file.is_file() and file.suffix in {".list", ".sources"}:

@@ -1,8 +1,8 @@
 """A Docker daemon: the machine's own where one answers, else a private one that leaves no trace.
 
-The private daemon keeps its images in the cache. All else lies below one directory of /run. It writes no iptables
-rule and no docker0: builds use the machine's own network, and a cluster's network is a bridge with published ports
-served by Docker's own proxy process.
+The private daemon keeps its images in the cache. All else lies below one directory of /run. It writes no
+iptables rule and no docker0: builds use the machine's own network, and a cluster's network is a bridge with
+published ports served by Docker's own proxy process.
 """
 
 from __future__ import annotations
@@ -65,8 +65,11 @@ class Docker:
     def try_pull(self, reference: str, *, silence_seconds: float = 15.0) -> bool:
         """Pull an image if a registry answers within `silence_seconds`; False, quickly, where none does."""
         process = subprocess.Popen(
-            [client(), "pull", reference], env={**os.environ, **self.env},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [client(), "pull", reference],
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert process.stdout is not None
         with process, step(f"pulling {reference}"):
@@ -107,7 +110,8 @@ def current() -> Docker | None:
     return existing_daemon() or private_if_running()
 
 
-# --- the private daemon --------------------------------------------------------------------------------------
+# --- the private daemon
+# --------------------------------------------------------------------------------------
 
 
 def run_dir() -> Path:
@@ -165,7 +169,7 @@ def _start_private() -> Docker:
         state.save()
         try:
             with step("starting a private Docker daemon"):
-                state.spawn("dockerd", [dockerd, *_daemon_flags()], env={"TMPDIR": "/tmp"})  # noqa: S108
+                state.spawn("dockerd", [dockerd, *_daemon_flags()], env={"TMPDIR": "/tmp"})
                 docker = _wait_until_it_answers(state)
             _discard_leftovers(docker)
         except BaseException:
@@ -176,9 +180,14 @@ def _start_private() -> Docker:
 
 def _daemon_flags() -> list[str]:
     flags = [
-        f"--host=unix://{run_dir()}/docker.sock", f"--data-root={data_root()}", f"--exec-root={run_dir()}/exec",
-        f"--pidfile={run_dir()}/dockerd.pid", f"--cgroup-parent={cgroup_parent()}",
-        "--bridge=none", "--iptables=false", "--ip-masq=false",
+        f"--host=unix://{run_dir()}/docker.sock",
+        f"--data-root={data_root()}",
+        f"--exec-root={run_dir()}/exec",
+        f"--pidfile={run_dir()}/dockerd.pid",
+        f"--cgroup-parent={cgroup_parent()}",
+        "--bridge=none",
+        "--iptables=false",
+        "--ip-masq=false",
     ]
     if absent := capabilities.missing():
         say(f"root lacks {', '.join(absent)} here; containers are started without")
@@ -193,7 +202,8 @@ def _write_runtime(absent: list[str]) -> Path:
     edits = " ".join(f"""-e 's/"{name}",//g' -e 's/,"{name}"//g'""" for name in absent)
     path = run_dir() / "runc-reduced"
     path.write_text(f"""#!/bin/sh
-# The bundle (create, run) or the process file (exec) names the capabilities; runc fails on one it cannot grant.
+# The bundle (create, run) or the process file (exec) names the capabilities; runc fails on one it cannot
+# grant.
 before=
 for argument; do
   case $before in
@@ -216,7 +226,9 @@ def _wait_until_it_answers(state: ClusterState) -> Docker:
         if not state.processes[0].alive():
             break
         time.sleep(0.1)
-    raise NotReadyError(f"dockerd did not answer within 60 s; the end of its log:\n{tail(state.log('dockerd'))}")
+    raise NotReadyError(
+        f"dockerd did not answer within 60 s; the end of its log:\n{tail(state.log('dockerd'))}"
+    )
 
 
 def _discard_leftovers(docker: Docker) -> None:

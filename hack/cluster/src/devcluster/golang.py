@@ -22,7 +22,8 @@ from devcluster.progress import say, step
 MODULE = Path(__file__).parent / "go"
 _MINIMUM = (1, 26)
 _NEEDED_BYTES = 6 * GIB
-# No version control stamp, so that the same content gives the same binary; static, so that it runs in any image.
+# No version control stamp, so that the same content gives the same binary; static, so that it runs in any
+# image.
 _ENV = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly -trimpath", "GOWORK": "off"}
 
 
@@ -127,7 +128,9 @@ def content_key(program: GoProgram) -> str:
 
 
 def build(program: GoProgram) -> Path:
-    """The directory that holds the program and its links; built only if the cache lacks it or holds it broken."""
+    """The directory that holds the program and its links; built only if the cache lacks it or holds it
+    broken.
+    """
     entry = cache_dir() / "bin" / f"{program.name}-{content_key(program)}"
     if _intact(entry):
         return entry

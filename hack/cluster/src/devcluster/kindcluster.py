@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from devcluster.cluster import Cluster, checked_name
 from devcluster.docker import Docker
 from devcluster.errors import CommandError, NotReadyError, UnknownImageError, UsageError
 from devcluster.locks import exclusive
-from devcluster.paths import repository_root, state_dir
+from devcluster.paths import GIB, repository_root, require_free, state_dir
 from devcluster.processes import run
 from devcluster.progress import say, step
 from devcluster.statefile import ClusterState, all_states
@@ -47,8 +47,8 @@ class KindCluster(Cluster):
     def up(cls, *, name: str | None = None, config: Path | None = None, rebuild: bool = False) -> Self:
         """The cluster of that name, started if it does not run; it is proved working before this returns.
 
-        `config` is kind's configuration (default: the repository's kind-config.yaml), which also gives the name
-        unless `name` does. `rebuild` builds the node image even where one can be pulled.
+        `config` is kind's configuration (default: the repository's kind-config.yaml), which also gives the
+        name unless `name` does. `rebuild` builds the node image even where one can be pulled.
         """
         settings = load_config(config or repository_root() / "kind-config.yaml")
         chosen = checked_name(name or str(settings.get("name", "kind")))
@@ -56,9 +56,15 @@ class KindCluster(Cluster):
             if (running := cls.attach(chosen)) is not None:
                 return running
             kind_down(chosen)  # what a crash or a reboot left
+            require_free(state_dir(), 2 * GIB, "a kind cluster")
             daemon = docker.obtain()
             image = _node_image(daemon, settings, build=rebuild)
-            cluster = cls(name=chosen, kubeconfig=_directory(chosen) / "kubeconfig", directory=_directory(chosen), docker=daemon)
+            cluster = cls(
+                name=chosen,
+                kubeconfig=_directory(chosen) / "kubeconfig",
+                directory=_directory(chosen),
+                docker=daemon,
+            )
             try:
                 cluster._create(settings, image)
             except BaseException:
@@ -92,7 +98,8 @@ class KindCluster(Cluster):
         for reference in references:
             if not self.docker.has_image(reference):
                 raise UnknownImageError(
-                    f"the Docker daemon has no image {reference}; build it by `python -m devcluster images`, or check the name"
+                    f"the Docker daemon has no image {reference}; "
+                    "build it by `python -m devcluster images`, or check the name"
                 )
         for node in self.nodes():
             held = self.docker.run("exec", node, "crictl", "images", "--no-trunc", "-o", "json")
@@ -109,7 +116,9 @@ class KindCluster(Cluster):
         """Nothing more to do: it was started."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Remove it."""
         self.down()
 
@@ -125,9 +134,23 @@ class KindCluster(Cluster):
         file.write_text(yaml.safe_dump(adapted(settings)))
         with step(f"creating the kind cluster {self.name}"):
             run(
-                [tools.kind(), "create", "cluster", "--name", self.name, "--image", image, "--config", file,
-                 "--kubeconfig", self.kubeconfig, "--wait", "180s"],
-                timeout=_CREATE_SECONDS, env=_kind_env(self.docker),
+                [
+                    tools.kind(),
+                    "create",
+                    "cluster",
+                    "--name",
+                    self.name,
+                    "--image",
+                    image,
+                    "--config",
+                    file,
+                    "--kubeconfig",
+                    self.kubeconfig,
+                    "--wait",
+                    "180s",
+                ],
+                timeout=_CREATE_SECONDS,
+                env=_kind_env(self.docker),
             )
         with step("proving that Services and DNS answer"):
             verify.prove(self.docker, self, self.nodes())
@@ -137,17 +160,38 @@ class KindCluster(Cluster):
     def _import(self, node: str, references: list[str]) -> None:
         environment = {**os.environ, **self.docker.env}
         save = subprocess.Popen(
-            [docker.client(), "save", *references], env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            [docker.client(), "save", *references],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
         )
         with save:
             done = subprocess.run(
-                [docker.client(), "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "--digests",
-                 "--snapshotter", "overlayfs", "-"],
-                env=environment, stdin=save.stdout, capture_output=True, timeout=600, check=False,
+                [
+                    docker.client(),
+                    "exec",
+                    "-i",
+                    node,
+                    "ctr",
+                    "-n",
+                    "k8s.io",
+                    "images",
+                    "import",
+                    "--digests",
+                    "--snapshotter",
+                    "overlayfs",
+                    "-",
+                ],
+                env=environment,
+                stdin=save.stdout,
+                capture_output=True,
+                timeout=600,
+                check=False,
             )
         if done.returncode or save.returncode:
             raise CommandError(
-                f"{node} did not take {', '.join(references)}: {done.stderr.decode(errors='replace').strip()}",
+                f"{node} did not take {', '.join(references)}: "
+                f"{done.stderr.decode(errors='replace').strip()}",
                 returncode=done.returncode or save.returncode,
             )
 
@@ -157,14 +201,18 @@ def load_config(file: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"expected kind's configuration in {file}, and it cannot be read: {error}") from error
+        raise UsageError(
+            f"expected kind's configuration in {file}, and it cannot be read: {error}"
+        ) from error
     if not isinstance(loaded, dict) or loaded.get("kind") != "Cluster":
-        raise UsageError(f"expected kind's configuration (`kind: Cluster`) in {file}; write one as in kind's documentation")
+        raise UsageError(
+            f"expected kind's configuration (`kind: Cluster`) in {file}; write one as in kind's documentation"
+        )
     return loaded
 
 
 def adapted(settings: dict[str, Any], *, cgroups: int | None = None) -> dict[str, Any]:
-    """The configuration with what this machine needs: a kubelet refuses version 1 control groups unless told."""
+    """With what this machine needs: a kubelet refuses version 1 control groups unless told."""
     patches = list(settings.get("kubeadmConfigPatches", []))
     if (cgroups or capabilities.cgroup_version()) == 1:
         patches.append("kind: KubeletConfiguration\nfailCgroupV1: false\n")
@@ -188,16 +236,23 @@ def kind_down(name: str) -> bool:
             with suppress(CommandError):
                 daemon.run("network", "rm", _NETWORK)
     if daemon is None or daemon.private:
-        _stop_idle_daemon(daemon)
+        stop_idle_daemon()
     if directory.exists():
         cleanup.restore_machine(state.facts.get("machine", {}))
         state.destroy()
     return found
 
 
-def _stop_idle_daemon(daemon: Docker | None) -> None:
-    if daemon is None or not daemon.containers():
+def stop_idle_daemon() -> None:
+    """End the private daemon, or what a crash left of it, unless it has containers."""
+    running = docker.private_if_running()
+    if running is None or not running.containers():
         docker.stop_private()
+
+
+def default_name() -> str:
+    """The name that the repository's kind-config.yaml gives."""
+    return str(load_config(repository_root() / "kind-config.yaml").get("name", "kind"))
 
 
 def names() -> list[str]:
@@ -228,7 +283,8 @@ def _kind_env(daemon: Docker) -> dict[str, str]:
     """kind calls `docker` from PATH and must not find another provider."""
     directory = docker.client().parent
     return {
-        **daemon.env, "KIND_EXPERIMENTAL_PROVIDER": "docker",
+        **daemon.env,
+        "KIND_EXPERIMENTAL_PROVIDER": "docker",
         "PATH": f"{directory}{os.pathsep}{os.environ.get('PATH', '')}",
     }
 
@@ -244,8 +300,13 @@ def _make_network(daemon: Docker) -> None:
     cleanup.delete_interface(docker.bridge_name())
     subnet = free_subnet(run(["ip", "-4", "route", "show", "table", "all"], timeout=30))
     daemon.run(
-        "network", "create", "--driver=bridge", f"--subnet={subnet}",
-        "-o", f"com.docker.network.bridge.name={docker.bridge_name()}", _NETWORK,
+        "network",
+        "create",
+        "--driver=bridge",
+        f"--subnet={subnet}",
+        "-o",
+        f"com.docker.network.bridge.name={docker.bridge_name()}",
+        _NETWORK,
     )
     if cleanup.forwarding_is_dropped():
         state = ClusterState.load(docker.run_dir())
@@ -266,13 +327,18 @@ def free_subnet(routes: str) -> str:
             candidate = ipaddress.ip_network(f"172.{second}.{third}.0/24")
             if not any(candidate.overlaps(network) for network in taken):
                 return str(candidate)
-    raise UsageError("every range from 172.17.0.0 to 172.31.255.0 is routed on this machine; remove an unused one")
+    raise UsageError(
+        "every range from 172.17.0.0 to 172.31.255.0 is routed on this machine; remove an unused one"
+    )
 
 
 def _holds(listing: str, reference: str, image_id: str) -> bool:
     """Whether a node's list of images has this very image under this name."""
-    names_of = {tag.removeprefix("docker.io/").removeprefix("library/"): image["id"]
-                for image in json.loads(listing)["images"] for tag in image.get("repoTags") or []}
+    names_of = {
+        tag.removeprefix("docker.io/").removeprefix("library/"): image["id"]
+        for image in json.loads(listing)["images"]
+        for tag in image.get("repoTags") or []
+    }
     return names_of.get(reference if ":" in reference else f"{reference}:latest") == image_id
 
 
@@ -280,7 +346,9 @@ def logs(name: str, target: Path) -> Path:
     """Write `kind export logs` of the cluster to a directory, replacing what it holds."""
     cluster = KindCluster.attach(name)
     if cluster is None:
-        raise UsageError(f"there is no running kind cluster {name}; `python -m devcluster kind-up` starts one")
+        raise UsageError(
+            f"there is no running kind cluster {name}; `python -m devcluster kind-up` starts one"
+        )
     shutil.rmtree(target, ignore_errors=True)
     run([tools.kind(), "export", "logs", "--name", name, target], timeout=300, env=_kind_env(cluster.docker))
     return target

@@ -1,14 +1,14 @@
 """Fake nodes: pods bound to them get the status a kubelet would give, decided by their annotations.
 
-| Annotation on the pod                         | Effect                                                             |
+| Annotation on the pod                         | Effect |
 |-----------------------------------------------|--------------------------------------------------------------------|
-| (none)                                        | Running and Ready as soon as it is scheduled; gone when deleted    |
-| `kwok.modelrollout.dev/ready-after: "3s"`     | Running at once, Ready that long after                             |
-| `kwok.modelrollout.dev/never-ready: "true"`   | Running, not Ready; on a running pod: takes its readiness away     |
-| `kwok.modelrollout.dev/crash: "true"`         | CrashLoopBackOff with three restarts, not Ready                    |
-| `kwok.modelrollout.dev/image-error: "true"`   | Pending with ImagePullBackOff                                      |
-| `kwok.modelrollout.dev/exit-code: "1"`        | A Job's pod ends with that code (0 if absent)                      |
-| `kwok.modelrollout.dev/run-for: "5s"`         | A Job's pod runs that long first                                   |
+| (none)                                        | Running and Ready as soon as it is scheduled; gone when
+deleted | | `kwok.modelrollout.dev/ready-after: "3s"`     | Running at once, Ready that long after |
+| `kwok.modelrollout.dev/never-ready: "true"`   | Running, not Ready; on a running pod: takes its readiness
+away | | `kwok.modelrollout.dev/crash: "true"`         | CrashLoopBackOff with three restarts, not Ready |
+| `kwok.modelrollout.dev/image-error: "true"`   | Pending with ImagePullBackOff |
+| `kwok.modelrollout.dev/exit-code: "1"`        | A Job's pod ends with that code (0 if absent) |
+| `kwok.modelrollout.dev/run-for: "5s"`         | A Job's pod runs that long first |
 
 Each is honoured as a label as well, but for the two durations. Removing `never-ready` makes the pod Ready.
 """
@@ -63,8 +63,8 @@ _ADDRESSES = """\
 {{ with NodeIPsWith .spec.nodeName }}
 hostIP: {{ index . 0 | Quote }}
 {{ end }}
-{{ with PodIPsWith .spec.nodeName false ( or .metadata.uid "" ) ( or .metadata.name "" ) ( or .metadata.namespace "" ) }}
-podIP: {{ index . 0 | Quote }}
+{{ with PodIPsWith .spec.nodeName false ( or .metadata.uid "" ) ( or .metadata.name "" ) ( or
+.metadata.namespace "" ) }} podIP: {{ index . 0 | Quote }}
 podIPs:
 {{ range . }}
 - ip: {{ . | Quote }}
@@ -123,20 +123,12 @@ def _status(
 
 
 def _exit(name: str, phase: str, reason: str, matches: dict[str, Any]) -> dict[str, Any]:
-    code = f'{{{{ or ( index ( or .metadata.annotations dict ) "{EXIT_CODE}" ) "0" }}}}'
-    state = f"{{terminated: {{exitCode: $code, reason: {reason}, startedAt: {_NOW}, finishedAt: {_NOW}}}}}"
-    # Inside `range` the dot is the container, so the code is read before it.
-    template = (
-        _conditions(False)
-        + _containers(state.replace("$code", "{{ $code }}"), ready=False)
-        + f"phase: {phase}\n"
-    )
-    return _status(
-        name,
-        [_RUNNING, _OF_JOB, *_NOT_STUCK, matches],
-        f"{{{{ $code := `{{}}` }}}}".replace("`{}`", code[3:-3]) + "\n" + template,
-        RUN_FOR,
-    )
+    # Inside `range` the dot is the container, so the pod's annotation is read before.
+    code = f'{{{{ $code := or ( index ( or .metadata.annotations dict ) "{EXIT_CODE}" ) "0" }}}}\n'
+    when = f"startedAt: {_NOW}, finishedAt: {_NOW}"
+    state = f"{{terminated: {{exitCode: {{{{ $code }}}}, reason: {reason}, {when}}}}}"
+    template = code + _conditions(False) + _containers(state, ready=False) + f"phase: {phase}\n"
+    return _status(name, [_RUNNING, _OF_JOB, *_NOT_STUCK, matches], template, RUN_FOR)
 
 
 def stages() -> list[dict[str, Any]]:
@@ -193,7 +185,8 @@ def stages() -> list[dict[str, Any]]:
 
 
 def _node_stage() -> dict[str, Any]:
-    # The status stays as written: with leases the controller renews only those, so nothing writes to nodes later.
+    # The status stays as written: with leases the controller renews only those, so nothing writes to nodes
+    # later.
     template = f"""\
 phase: Running
 conditions:
@@ -203,8 +196,8 @@ addresses:
 - {{type: Hostname, address: {{{{ NodeName | Quote }}}}}}
 capacity: {{cpu: 10k, memory: 100Ti, pods: 100k}}
 allocatable: {{cpu: 10k, memory: 100Ti, pods: 100k}}
-nodeInfo: {{architecture: amd64, operatingSystem: linux, kubeletVersion: fake, kubeProxyVersion: "", bootID: "",
-  containerRuntimeVersion: "", kernelVersion: "", machineID: "", osImage: "", systemUUID: ""}}
+nodeInfo: {{architecture: amd64, operatingSystem: linux, kubeletVersion: fake, kubeProxyVersion: "",
+  bootID: "",  containerRuntimeVersion: "", kernelVersion: "", machineID: "", osImage: "", systemUUID: ""}}
 """
     return {
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
@@ -240,7 +233,8 @@ def create_nodes(cluster: Cluster, count: int) -> None:
     """Register `count` fake nodes (at most 252), `fake-0` and up."""
     for index in range(count):
         name = f"fake-{index}"
-        # A range of 16,384 addresses each, out of the shared address space (RFC 6598): no address is given twice.
+        # A range of 16,384 addresses each, out of the shared address space (RFC 6598): no address is given
+        # twice.
         pod_range = f"100.{64 + index // 4}.{index % 4 * 64}.0/18"
         node = {
             "apiVersion": "v1",

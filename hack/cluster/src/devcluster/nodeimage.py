@@ -1,7 +1,7 @@
 """kind's node image, built from Debian packages and Go modules where the published one cannot be pulled.
 
-What kind itself does with Dockerfiles and downloads is done here from the same files, which its Go module carries;
-the last part, which installs Kubernetes into the base, is kind's own `kind build node-image`.
+What kind itself does with Dockerfiles and downloads is done here from the same files, which its Go module
+carries; the last part, which installs Kubernetes into the base, is kind's own `kind build node-image`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,43 @@ from devcluster.progress import say, step
 
 _RECIPE = "1"  # raise it whenever this file or nodelayer.py changes what comes out
 _PACKAGES = (
-    "systemd", "systemd-sysv", "dbus", "iptables", "nftables", "iproute2", "kmod", "conntrack", "ethtool",
-    "mount", "hostname", "jq", "procps", "libseccomp2", "runc", "ca-certificates", "curl", "e2fsprogs",
-    "busybox-static", "bash", "util-linux",
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "iptables",
+    "nftables",
+    "iproute2",
+    "kmod",
+    "conntrack",
+    "ethtool",
+    "mount",
+    "hostname",
+    "jq",
+    "procps",
+    "libseccomp2",
+    "runc",
+    "ca-certificates",
+    "curl",
+    "e2fsprogs",
+    "busybox-static",
+    "bash",
+    "util-linux",
 )
 _RUNTIME = (golang.CONTAINERD, golang.CONTAINERD_SHIM, golang.CTR, golang.CRICTL)
-_PROGRAMS = (golang.KUBE, golang.KIND, golang.COREDNS, golang.PAUSE, golang.LOCAL_PATH, *golang.CNI_PLUGINS, *_RUNTIME)
+_PROGRAMS = (
+    golang.KUBE,
+    golang.KIND,
+    golang.COREDNS,
+    golang.PAUSE,
+    golang.LOCAL_PATH,
+    *golang.CNI_PLUGINS,
+    *_RUNTIME,
+)
 
 
 @dataclass(frozen=True)
 class NodeImage:
-    """The image of one content: whether root may lower the score of the out-of-memory killer is part of it."""
+    """The image of one content: whether root may lower its out-of-memory score is part of it."""
 
     keep_oom_score: bool
 
@@ -82,9 +108,20 @@ class NodeImage:
                 release = _release(scratch, root, programs)
             with step("kind build node-image"):
                 run(
-                    [programs["kind"], "build", "node-image", "--type", "file", "--base-image", base,
-                     "--image", reference, release],
-                    timeout=1200, env={**docker.env, "TMPDIR": str(scratch)},
+                    [
+                        programs["kind"],
+                        "build",
+                        "node-image",
+                        "--type",
+                        "file",
+                        "--base-image",
+                        base,
+                        "--image",
+                        reference,
+                        release,
+                    ],
+                    timeout=1200,
+                    env={**docker.env, "TMPDIR": str(scratch)},
                 )
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -97,7 +134,9 @@ def _root() -> Root:
 def _kind_module() -> Path:
     """The directory of kind's Go module, which carries the files of its base image."""
     go = golang.go_command()[0]
-    found = run([go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind"], cwd=golang.MODULE, timeout=300).strip()
+    found = run(
+        [go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind"], cwd=golang.MODULE, timeout=300
+    ).strip()
     return Path(found)
 
 
@@ -128,9 +167,12 @@ def _configure(root: Path, ctr: Path, *, keep_oom_score: bool) -> None:
     """Leave only the services a node needs, and configure the container runtime."""
     for pattern in (
         "lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service",
-        "lib/systemd/system/multi-user.target.wants/*", "etc/systemd/system/*.wants/*",
-        "lib/systemd/system/local-fs.target.wants/*", "lib/systemd/system/basic.target.wants/*",
-        "lib/systemd/system/sockets.target.wants/*udev*", "lib/systemd/system/sockets.target.wants/*initctl*",
+        "lib/systemd/system/multi-user.target.wants/*",
+        "etc/systemd/system/*.wants/*",
+        "lib/systemd/system/local-fs.target.wants/*",
+        "lib/systemd/system/basic.target.wants/*",
+        "lib/systemd/system/sockets.target.wants/*udev*",
+        "lib/systemd/system/sockets.target.wants/*initctl*",
     ):
         for unit in root.glob(pattern):
             unit.unlink()
@@ -144,7 +186,9 @@ def _configure(root: Path, ctr: Path, *, keep_oom_score: bool) -> None:
     run(["chroot", root, "systemctl", "-q", "mask", "systemd-binfmt.service"], timeout=60)
 
     spec = json.loads(run([ctr, "oci", "spec"], timeout=30))
-    spec.setdefault("hooks", {}).setdefault("createContainer", []).append({"path": "/kind/bin/mount-product-files.sh"})
+    spec.setdefault("hooks", {}).setdefault("createContainer", []).append(
+        {"path": "/kind/bin/mount-product-files.sh"}
+    )
     spec["process"].pop("rlimits", None)
     (root / "etc/containerd/cri-base.json").write_text(json.dumps(spec))
     if keep_oom_score:
@@ -159,8 +203,14 @@ def _configure(root: Path, ctr: Path, *, keep_oom_score: bool) -> None:
 
 def _import(docker: Docker, archive: Path, reference: str) -> None:
     docker.run(
-        "import", "--change", "ENV container=docker", 
-        "--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]', archive, reference, timeout=600,
+        "import",
+        "--change",
+        "ENV container=docker",
+        "--change",
+        'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
+        archive,
+        reference,
+        timeout=600,
     )
 
 
@@ -171,14 +221,22 @@ def _release(scratch: Path, root: Path, programs: dict[str, Path]) -> Path:
     files.mkdir(parents=True)
     layer = component_layer(scratch / "layer", root, programs)
     pause = _single_file_layer(scratch, programs["pause"])
-    images = run([programs["kube"].parent / "kubeadm", "config", "images", "list", "--kubernetes-version", version],
-                 timeout=60).split()
+    images = run(
+        [programs["kube"].parent / "kubeadm", "config", "images", "list", "--kubernetes-version", version],
+        timeout=60,
+    ).split()
     core = [i for i in images if "coredns" not in i and "pause" not in i]
     # kind reads the tags of these four files only, so every image it wants is in one of them.
     write_image(files / "kube-apiserver.tar", layer, tags=core + _kind_images("local-path"))
-    write_image(files / "kube-controller-manager.tar", layer, tags=[i for i in images if "coredns" in i],
-                entrypoint=["/usr/local/bin/coredns"])
-    write_image(files / "kube-proxy.tar", layer, tags=_kind_images("kindnetd"), entrypoint=["/usr/local/bin/kindnetd"])
+    write_image(
+        files / "kube-controller-manager.tar",
+        layer,
+        tags=[i for i in images if "coredns" in i],
+        entrypoint=["/usr/local/bin/coredns"],
+    )
+    write_image(
+        files / "kube-proxy.tar", layer, tags=_kind_images("kindnetd"), entrypoint=["/usr/local/bin/kindnetd"]
+    )
     write_image(files / "kube-scheduler.tar", pause, tags=[_sandbox_image(root)], entrypoint=["/pause"])
     for name in ("kubeadm", "kubelet", "kubectl"):
         (files / name).write_text(f'#!/bin/sh\nexec /usr/lib/kube/{name} "$@"\n')

@@ -12,7 +12,13 @@ from devcluster.processes import run
 _SYSTEM_PROGRAMS = ("usr/sbin/xtables-nft-multi", "usr/sbin/nft", "usr/sbin/conntrack", "usr/bin/ip")
 _IPTABLES = tuple(f"{family}tables{tool}" for family in ("ip", "ip6") for tool in ("", "-save", "-restore"))
 _COMPONENTS = (
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl", "kindnetd",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubectl",
+    "kindnetd",
 )
 # What the helper pods of the storage provisioner call.
 _SHELL = ("sh", "mkdir", "rm", "cat", "ls", "sleep", "mv")

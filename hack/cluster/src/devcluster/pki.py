@@ -1,4 +1,4 @@
-"""A certificate authority of its own for each control plane, by the openssl program (no Python dependency)."""
+"""A certificate authority of its own for each control plane, by the openssl program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class Request:
-    """One certificate to sign: a server's if it has alternative names, else a client's (`groups` are its O's)."""
+    """One certificate to sign: a server's if it has alternative names, else a client's (`groups` are its
+    O's).
+    """
 
     name: str
     common_name: str

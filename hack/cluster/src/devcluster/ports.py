@@ -37,7 +37,8 @@ def require_free(port: int, purpose: str) -> int:
         raise ResourceError(f"{purpose} needs a port from 1 to 65535, got {port}")
     if not is_free(port):
         raise ResourceError(
-            f"{purpose} needs port {port} on {LOOPBACK}, which is taken (`ss -ltnp 'sport = :{port}'` tells by whom); "
+            f"{purpose} needs port {port} on {LOOPBACK}, which is taken "
+            f"(`ss -ltnp 'sport = :{port}'` tells by whom); "
             "stop that program or choose another port"
         )
     return port

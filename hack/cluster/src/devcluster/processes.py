@@ -1,8 +1,9 @@
 """Start, find and end processes so that none is lost and no stranger is ever signalled.
 
-A process is known by its pid together with its start time and the boot it started in: a pid alone may have been
-given to somebody else meanwhile. Each process also carries its cluster's state directory in its environment, so
-that one that was started in the instant before the tool was killed, unrecorded, is found all the same.
+A process is known by its pid together with its start time and the boot it started in: a pid alone may have
+been given to somebody else meanwhile. Each process also carries its cluster's state directory in its
+environment, so that one that was started in the instant before the tool was killed, unrecorded, is found all
+the same.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def _start_ticks(pid: int) -> int | None:
 
 def spawn(
     name: str, argv: Sequence[str | Path], *, owner: Path, log: Path, env: Mapping[str, str] = {}
-) -> ProcessRecord:  # noqa: B006
-    """Start a process in a session of its own, output to `log`, marked as belonging to the state dir `owner`."""
+) -> ProcessRecord:
+    """Start a process in its own session, output to `log`, marked as belonging to the state dir `owner`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
@@ -94,7 +95,10 @@ def _reap() -> None:
 
 
 def stop(records: Iterable[ProcessRecord], *, grace_seconds: float = 5.0) -> list[str]:
-    """End processes: SIGTERM to all, SIGKILL to those alive after the grace. Returns the names that were alive."""
+    """End processes: SIGTERM to all, SIGKILL to those alive after the grace.
+
+    Returns the names that were alive.
+    """
     with contextlib.ExitStack() as stack:
         handles: list[tuple[int, ProcessRecord]] = []
         for record in records:

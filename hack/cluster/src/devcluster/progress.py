@@ -1,4 +1,4 @@
-"""What the tool is doing, on standard error, with elapsed time for whatever takes longer than five seconds."""
+"""What the tool is doing, on standard error, with elapsed time where it takes over five seconds."""
 
 from __future__ import annotations
 

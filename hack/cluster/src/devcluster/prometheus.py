@@ -1,4 +1,4 @@
-"""A Debian Prometheus server on a free port of loopback, for tests that need real PromQL over real scrapes."""
+"""A Debian Prometheus server on a free port of loopback, for real queries over real scrapes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def parent_dir() -> Path:
 def scrape_config(
     targets: Mapping[str, Sequence[str]], *, interval: str = "1s", labels: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A configuration that scrapes `targets` (job name to `host:port` list) every `interval`, with extra labels."""
+    """A configuration that scrapes `targets` (job name to `host:port` list) every `interval`, with extra
+    labels.
+    """
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "scrape_configs": [
@@ -100,7 +102,9 @@ class Prometheus:
         return result
 
     def wait_for(self, expression: str, *, timeout: float = 30) -> list[dict[str, Any]]:
-        """The result of a query as soon as it is not empty (the first scrape comes 5 to 10 s after the start)."""
+        """The result of a query as soon as it is not empty (the first scrape comes 5 to 10 s after the
+        start).
+        """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if result := self.query(expression):
@@ -109,7 +113,10 @@ class Prometheus:
         raise NotReadyError(f"the query {expression!r} at {self.url} was still empty after {timeout:.0f} s")
 
     def pause(self, *, kill: bool = False) -> None:
-        """End the process but keep the data: Prometheus is gone until `resume`. `kill` spares it the goodbye."""
+        """End the process but keep the data: Prometheus is gone until `resume`.
+
+        `kill` spares it the goodbye.
+        """
         state = ClusterState.load(self.directory)
         processes.stop(state.running(), grace_seconds=0 if kill else 10)
 

@@ -3,6 +3,7 @@
 * `control_plane` (session): API server with controllers, scheduler and three fake nodes; one for each xdist
   worker. With `USE_EXISTING_CLUSTER=1` it is the cluster that `KUBECONFIG` names.
 * `namespace`: a fresh namespace in it, deleted afterwards.
+* `kind_cluster` (session): the kind cluster of kind-config.yaml, and `project_images`, in its nodes.
 * `prometheus_server`: a factory of Prometheus servers that end with the test.
 """
 
@@ -15,8 +16,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from devcluster import images, kindcluster
 from devcluster.cluster import Cluster, existing
 from devcluster.controlplane import ControlPlane
+from devcluster.kindcluster import KindCluster
 from devcluster.prometheus import Config, Prometheus
 
 KWOK_NODES = 3
@@ -51,3 +54,26 @@ def prometheus_server() -> Iterator[Callable[[Config | str], Prometheus]]:
     """Starts a Prometheus server with the given configuration; all of them end with the test."""
     with ExitStack() as stack:
         yield lambda config: stack.enter_context(Prometheus.start(config))
+
+
+@pytest.fixture(scope="session")
+def kind_cluster() -> Iterator[KindCluster]:
+    """The kind cluster of kind-config.yaml, shared with whoever started it before; removed if this session
+    started it.
+
+    `DEVCLUSTER_KEEP=1` keeps it for the next session.
+    """
+    found = KindCluster.attach(kindcluster.default_name())
+    yield found or KindCluster.up()
+    if found is None and os.environ.get("DEVCLUSTER_KEEP") != "1":
+        kindcluster.kind_down(kindcluster.default_name())
+
+
+@pytest.fixture(scope="session")
+def project_images(kind_cluster: KindCluster) -> dict[str, str]:
+    """References of the project's images by name (`operator`, `inference-server`, `prometheus`), in every
+    node.
+    """
+    references = images.build(kind_cluster.docker, images.ALL)
+    kind_cluster.load_images(*references.values())
+    return references

@@ -44,7 +44,9 @@ class ClusterState:
 
     @classmethod
     def load(cls, directory: Path) -> ClusterState:
-        """Read the record; a missing or damaged file gives an empty one (the processes are found by their marker)."""
+        """Read the record; a missing or damaged file gives an empty one (the processes are found by their
+        marker).
+        """
         state = cls(directory)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             content = json.loads((directory / _FILE).read_text())

@@ -40,7 +40,9 @@ def promtool() -> Path:
 
 
 def component(name: str) -> Path:
-    """One of the Kubernetes programs or etcd: from `KUBEBUILDER_ASSETS` where that directory has it, else built."""
+    """One of the Kubernetes programs or etcd: from `KUBEBUILDER_ASSETS` where that directory has it, else
+    built.
+    """
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         given = Path(assets) / name
         if given.is_file():

@@ -1,7 +1,7 @@
 """Proof that a kind cluster works, by what answers contain.
 
-Ready nodes and rolled-out Deployments prove nothing about Services: kube-proxy can fail every sync while all looks
-green, and a connection to an address that nobody programmed may even succeed with an empty answer.
+Ready nodes and rolled-out Deployments prove nothing about Services: kube-proxy can fail every sync while all
+looks green, and a connection to an address that nobody programmed may even succeed with an empty answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _DOMAIN = "kubernetes.default.svc.cluster.local"
 
 
 def prove(docker: Docker, cluster: Cluster, nodes: Sequence[str]) -> None:
-    """From every node: a Service's address must give the API server's version, and DNS that Service's address.
+    """From every node: a Service's address must give the API server's version, and DNS that Service's
+    address.
 
     NotReadyError with the last answer if either fails for two minutes.
     """
@@ -31,10 +32,14 @@ def prove(docker: Docker, cluster: Cluster, nodes: Sequence[str]) -> None:
     resolver = cluster.get("service", "kube-dns", "-n", "kube-system")["spec"]["clusterIP"]
     version = json.loads(cluster.kubectl("get", "--raw", "/version"))["gitVersion"]
     for node in nodes:
-        _until(lambda node=node: _version(docker, node, service) == version,  # type: ignore[misc]
-               f"{node}: https://{service}/version, a Service, to answer with {version}")
-        _until(lambda node=node: _resolve(docker, node, resolver) == service,  # type: ignore[misc]
-               f"{node}: the DNS server {resolver} to answer {service} for {_DOMAIN}")
+        _until(
+            lambda node=node: _version(docker, node, service) == version,  # type: ignore[misc]
+            f"{node}: https://{service}/version, a Service, to answer with {version}",
+        )
+        _until(
+            lambda node=node: _resolve(docker, node, resolver) == service,  # type: ignore[misc]
+            f"{node}: the DNS server {resolver} to answer {service} for {_DOMAIN}",
+        )
 
 
 def _until(holds: Callable[[], bool], what: str) -> None:
@@ -50,14 +55,18 @@ def _until(holds: Callable[[], bool], what: str) -> None:
 
 
 def _version(docker: Docker, node: str, address: str) -> str:
-    body = docker.run("exec", node, "curl", "-sSk", "--max-time", "3", f"https://{address}/version", timeout=30)
+    body = docker.run(
+        "exec", node, "curl", "-sSk", "--max-time", "3", f"https://{address}/version", timeout=30
+    )
     return str(json.loads(body)["gitVersion"])
 
 
 def _resolve(docker: Docker, node: str, resolver: str) -> str:
     """Ask over TCP with bash alone: a node has no DNS client that takes the server's address."""
     escaped = "".join(f"\\x{byte:02x}" for byte in dns_query(_DOMAIN))
-    script = f"exec 3<>/dev/tcp/{resolver}/53; printf '{escaped}' >&3; timeout 3 dd bs=512 count=1 status=none <&3 | od -An -v -tx1"
+    # One read: the server keeps the connection open, and a reader that waited for its end would wait in vain.
+    read = "timeout 3 dd bs=512 count=1 status=none <&3 | od -An -v -tx1"
+    script = f"exec 3<>/dev/tcp/{resolver}/53; printf '{escaped}' >&3; {read}"
     answer = docker.run("exec", node, "timeout", "4", "bash", "-c", script, timeout=30)
     return dns_address(bytes.fromhex("".join(answer.split())))
 
