@@ -40,8 +40,8 @@ from modelrollout.decision.types import (
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)  # a Monday morning
 NAME = "emotion"
-GOOD, BAD, DOUBTFUL, EMPTY, BROKEN, FEW = "good", "bad", "doubtful", "empty", "broken", "few"
-VALUES = {GOOD: 0.5, BAD: 2.0, DOUBTFUL: 0.3}
+GOOD, BAD, ZERO, EMPTY, BROKEN, FEW = "good", "bad", "zero", "empty", "broken", "few"
+VALUES = {GOOD: 0.5, BAD: 2.0, ZERO: 0.0}
 HISTORY_STEP = 5.0
 
 

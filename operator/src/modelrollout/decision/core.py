@@ -10,9 +10,9 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus, RunResult
 from modelrollout.decision import pauses, phases, runs, validation
 from modelrollout.decision.commands import handle_commands
-from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.draft import Blocker, Draft, Stage
 from modelrollout.decision.evaluation import Evaluation
-from modelrollout.decision.gate import Blocker, blockers
+from modelrollout.decision.gate import blockers
 from modelrollout.decision.names import fingerprint
 from modelrollout.decision.outcome import finish
 from modelrollout.decision.types import Decision, Observation, Problem
@@ -83,7 +83,7 @@ def _run(draft: Draft) -> Evaluation | None:
     upcoming = phases.upcoming_step(draft)
     if upcoming is not None:
         validation.follow(draft, upcoming)
-    found = _found(draft, evaluation)
+    found = draft.found = _found(draft, evaluation)
     if not found and draft.status.pause is None:
         phases.go_on(draft)
         return evaluation
@@ -138,9 +138,6 @@ def _problems(draft: Draft) -> tuple[Problem, ...]:
         if not workload.exists and not made_by_us and not in_run:
             text = f"Deployment {name} was not found in this namespace; create it or correct the name."
             return (Problem(reason=Reason.DEPLOYMENT_NOT_FOUND, message=text),)
-    if stable is None and spec.candidate.is_copy:
-        text = "The candidate changes a copy of stable, but there is no stable: give spec.stable.deployment."
-        return (Problem(reason=Reason.NO_STABLE, message=text),)
     return ()
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from modelrollout.api.conditions import Phase
+from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.criteria import CompareTo, Criterion
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
@@ -65,6 +65,24 @@ STAGE_PHASES = {
 """The phase that each stage shows when nothing lies on top."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blocker:
+    """One thing that must change before the run goes on.
+
+    Attributes:
+        reason: One of `Reason`.
+        message: A clause that completes "waits for ...". Only what stands in status goes in, so that it does
+            not change from tick to tick.
+        until: When the clock alone removes it; None if something else must happen.
+        silent: Gone with the next evaluation, so not worth a word in status.
+    """
+
+    reason: Reason
+    message: str
+    until: datetime | None = None
+    silent: bool = False
+
+
 @dataclass(kw_only=True)
 class Draft:
     """The status under construction. Used by one call of `decide` and thrown away with it."""
@@ -76,6 +94,7 @@ class Draft:
     transitions: list[Transition] = field(default_factory=list)
     delete_jobs: list[str] = field(default_factory=list)
     fresh_wanted: bool = False  # the run could go on, were the values not old
+    found: tuple[Blocker, ...] = ()  # what keeps the run from going on
     finalized: bool = False
 
     def set(self, **changes: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from modelrollout.api.base import format_timestamp
@@ -12,28 +11,10 @@ from modelrollout.api.criteria import OnBreach
 from modelrollout.api.spec import Approval, ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus, ModelRolloutStatus
 from modelrollout.decision import schedule
-from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.draft import Blocker, Draft, Stage
 from modelrollout.decision.evaluation import Evaluation
 from modelrollout.decision.replicas import Counts, candidate_count, settled
 from modelrollout.decision.validation import all_succeeded, describe_open, validations_before
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Blocker:
-    """One thing that must change before the run goes on.
-
-    Attributes:
-        reason: One of `Reason`.
-        message: A clause that completes "waits for ...". Only what stands in status goes in, so that it does
-            not change from tick to tick.
-        until: When the clock alone removes it; None if something else must happen.
-        silent: Gone with the next evaluation, so not worth a word in status.
-    """
-
-    reason: Reason
-    message: str
-    until: datetime | None = None
-    silent: bool = False
 
 
 def target_of(draft: Draft) -> Counts:

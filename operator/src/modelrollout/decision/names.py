@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import lru_cache
 
 from modelrollout.api.base import format_timestamp
 from modelrollout.api.constants import SHADOW_SUFFIX
@@ -13,6 +14,7 @@ _POD_SUFFIX = 17
 """A Deployment's pods are called `<name>-<hash of up to 10>-<5>`; a pod name has at most 63 characters."""
 
 
+@lru_cache(maxsize=4096)
 def fingerprint(candidate: Candidate) -> str:
     """Ten hexadecimal digits that change with what spec.candidate asks for and with nothing else."""
     return candidate.fingerprint()

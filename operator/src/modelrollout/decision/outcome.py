@@ -29,9 +29,9 @@ _RETRY = timedelta(seconds=5)
 def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus) -> Decision:
     """The decision. The status is the old object itself where nothing changed."""
     _describe(draft)
-    if draft.status != old and evaluation is not None and draft.stage is not Stage.NONE:
+    if draft.status is not old and draft.status != old and evaluation is not None:
         _refresh(draft, evaluation)
-    status = old if draft.status == old else draft.status
+    status = old if draft.status is old or draft.status == old else draft.status
     _notice_drift(draft, old)
     draft.status = status
     return Decision(
@@ -52,15 +52,15 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
 def _refresh(draft: Draft, evaluation: Evaluation) -> None:
     """The status is written anyway: the values of now go in, and the texts that quote them."""
     due = due_criteria(draft.spec, draft.status)
-    if due != tuple(entry.name for entry in evaluation.fresh):
+    if not due or due != tuple(entry.name for entry in evaluation.fresh):
         return  # the stage has changed; these are not its criteria
     if draft.status.criteria == evaluation.fresh:
         return
     draft.set(criteria=evaluation.fresh)
     if draft.stage is not Stage.REVERTING and draft.status.phase is not Phase.INVALID:
-        found = blockers(draft, evaluation)
-        if found:
-            phases.show_waiting(draft, found)
+        draft.found = blockers(draft, evaluation)
+        if draft.found:
+            phases.show_waiting(draft, draft.found)
     _describe(draft)
 
 
@@ -226,7 +226,7 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
     if late is not None:
         yield datetime.fromtimestamp(late, UTC) - now
     if draft.status.pause is None:
-        for blocker in blockers(draft, evaluation):
+        for blocker in draft.found:
             if blocker.until is not None:
                 yield blocker.until - now
 

@@ -9,9 +9,9 @@ from modelrollout.api.criteria import NoDataPolicy, OnBreach
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import BaselineStatus, RunResult, ShadowStatus
 from modelrollout.decision import pauses, runs, validation
-from modelrollout.decision.draft import STAGE_PHASES, Draft, Stage, baseline_criteria
+from modelrollout.decision.draft import STAGE_PHASES, Blocker, Draft, Stage, baseline_criteria
 from modelrollout.decision.evaluation import Evaluation, evaluate, sticky_criteria
-from modelrollout.decision.gate import Blocker, stage_name, weight_reached
+from modelrollout.decision.gate import stage_name, weight_reached
 from modelrollout.decision.names import fingerprint, shadow_name
 from modelrollout.decision.types import Sample, SampleState
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 from math import isfinite
 
 from modelrollout.api.criteria import CompareTo, Criterion, NoDataPolicy, OnBreach
-from modelrollout.api.durations import format_duration
 from modelrollout.api.status import BaselineStatus, CriterionState
 from modelrollout.decision.limits import CriterionLimit, criterion_limit, format_value
 from modelrollout.decision.types import Point, Sample, SampleState
@@ -73,40 +72,36 @@ class Moment:
 def judge(
     criterion: Criterion, sample: Sample | None, baseline: BaselineStatus | None, moment: Moment
 ) -> Verdict:
-    """The verdict of `criterion` on `sample` (None: it was due and there is no answer)."""
+    """The verdict of `criterion` on `sample` (None: it has not been asked yet)."""
     verdict = _measure(criterion, sample, baseline, moment)
     advisory = criterion.dry_run or criterion.on_breach is OnBreach.WARN
     counts_as_bad = verdict.suspect and (verdict.state is CriterionState.FAIL or moment.serving)
     breached = counts_as_bad and sample is not None and _lasted(criterion, sample, verdict, moment)
-    return replace(verdict, breached=breached, holds=verdict.holds and not advisory)
+    holds = verdict.holds and not advisory
+    if breached == verdict.breached and holds == verdict.holds:
+        return verdict
+    return replace(verdict, breached=breached, holds=holds)
 
 
 def _measure(
     criterion: Criterion, sample: Sample | None, baseline: BaselineStatus | None, moment: Moment
 ) -> Verdict:
     """The verdict of this instant, without a look at `for`."""
-    base = Verdict(state=CriterionState.ERROR, action=criterion.on_breach)
     if sample is None:
-        return replace(base, state=CriterionState.PENDING, message="Not evaluated yet.")
-    base = replace(base, at=sample.at, samples=sample.count)
+        return Verdict(state=CriterionState.PENDING, action=criterion.on_breach, message="Not evaluated yet.")
     if sample.state is SampleState.ERROR:
-        return replace(base, message=sample.message or "The query failed.")
+        message = sample.message or "The query failed."
+        return Verdict(state=CriterionState.ERROR, action=criterion.on_breach, at=sample.at, message=message)
     if moment.is_stale(sample.at):
-        age = format_duration((moment.now - sample.at).total_seconds() // 1)
-        return _no_data(
-            criterion, base, f"The last value is {age} old, too old to speak of now.", policy=False
-        )
-    if sample.state is SampleState.NO_DATA or sample.value is None or not isfinite(sample.value):
-        return _no_data(
-            criterion, base, sample.message or "Expected one number, but the query found no data."
-        )
-    base = replace(base, value=sample.value)
+        return _no_data(criterion, sample, "The last value is too old to speak of now.", policy=False)
+    value = sample.value
+    if sample.state is SampleState.NO_DATA or value is None or not isfinite(value):
+        return _no_data(criterion, sample, sample.message or "Expected one number, but there is no data.")
     reference, missing = _reference(criterion, sample, baseline)
-    base = replace(base, reference=reference)
     limit = criterion_limit(criterion, reference)
     if limit is None:
-        return _no_data(criterion, base, missing)
-    return _compare(criterion, sample, limit, replace(base, limit=limit.text))
+        return _no_data(criterion, sample, missing)
+    return _compare(criterion, sample, limit, reference)
 
 
 def _reference(
@@ -116,58 +111,67 @@ def _reference(
     if criterion.compare is None:
         return None, ""
     if criterion.compare.to is CompareTo.BASELINE:
-        return (
-            (baseline.value, "")
-            if baseline
-            else (None, "No baseline of stable was recorded to compare with.")
-        )
+        return (baseline.value, "") if baseline else (None, "No baseline of stable was recorded.")
     if sample.reference is None or not isfinite(sample.reference):
         return None, "Stable has no data to compare with: it needs traffic of its own."
     if sample.reference_count is not None and sample.reference_count < criterion.min_samples:
-        return None, f"Stable has {sample.reference_count:.6g} samples; {criterion.min_samples} are needed."
+        return None, f"Stable has fewer than the {criterion.min_samples} samples that are needed."
     return sample.reference, ""
 
 
-def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, base: Verdict) -> Verdict:
-    value = base.value
+def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, reference: float | None) -> Verdict:
+    """A value against its limit, by itself or by its confidence bounds."""
+    value, count, least = sample.value, sample.count, criterion.min_samples
     assert value is not None
-    seen = f"{format_value(criterion, value)}; expected {limit.text}"
-    enough = sample.count is not None and sample.count >= criterion.min_samples
-    if criterion.confidence is None or sample.count is None:
-        if criterion.min_samples and not enough:
-            known = "an unknown number of" if sample.count is None else f"{sample.count:.6g}"
-            return _no_data(
-                criterion, base, f"There are {known} samples; {criterion.min_samples} are needed."
-            )
-        low = high = value
+    enough = count is not None and count >= least
+    low = high = value
+    if criterion.confidence is None or count is None:
+        if least and not enough:
+            known = "an unknown number of" if count is None else f"{count:.6g}"
+            return _no_data(criterion, sample, f"There are {known} samples; {least} are needed.")
     elif not 0 <= value <= 1 + 1e-9:
         text = f"confidence needs a ratio from 0 to 1, but the value is {value:.6g}: remove confidence."
-        return replace(base, message=text)
+        return Verdict(state=CriterionState.ERROR, action=criterion.on_breach, at=sample.at, message=text)
     else:
-        low, high = wilson_bounds(value, sample.count, criterion.confidence)
+        low, high = wilson_bounds(value, count, criterion.confidence)
+    state, action, sure = CriterionState.PASS, criterion.on_breach, ""
     if low > limit.high or high < limit.low:
-        return replace(base, state=CriterionState.FAIL, suspect=True, message=f"Seen {seen}.")
-    if limit.doubts(high):
-        return replace(
-            base, state=CriterionState.FAIL, suspect=True, action=OnBreach.PAUSE, message=f"Seen {seen}."
-        )
-    sure = limit.allows(low) and limit.allows(high) and not limit.doubts(low)
-    by_count = bool(criterion.min_samples) and enough and limit.allows(value) and not limit.doubts(value)
-    if sure or by_count:
-        return replace(base, state=CriterionState.PASS, holds=False, message=f"Seen {seen}.")
-    confidence = f"{(criterion.confidence or 0) * 100:.4g}%"
-    text = f"Too few samples to be {confidence} sure: seen {seen}."
-    return replace(base, state=CriterionState.NO_DATA, message=text)
+        state = CriterionState.FAIL
+    elif limit.doubts(high):
+        state, action = CriterionState.FAIL, OnBreach.PAUSE
+    else:
+        within = limit.allows(low) and limit.allows(high) and not limit.doubts(low)
+        by_count = bool(least) and enough and limit.allows(value) and not limit.doubts(value)
+        if not (within or by_count):
+            state = CriterionState.NO_DATA
+            sure = f"Too few samples to be {(criterion.confidence or 0) * 100:.4g}% sure. "
+    return Verdict(
+        state=state,
+        value=value,
+        reference=reference,
+        limit=limit.text,
+        samples=count,
+        message=f"{sure}Seen {format_value(criterion, value)}, expected {limit.text}.",
+        action=action,
+        holds=state is not CriterionState.PASS,
+        suspect=state is CriterionState.FAIL,
+        at=sample.at,
+    )
 
 
-def _no_data(criterion: Criterion, base: Verdict, message: str, *, policy: bool = True) -> Verdict:
+def _no_data(criterion: Criterion, sample: Sample, message: str, *, policy: bool = True) -> Verdict:
     """NoData with what the criterion's `noData` makes of it; an old answer is never a breach."""
-    verdict = replace(base, state=CriterionState.NO_DATA, message=message)
-    if criterion.no_data is NoDataPolicy.IGNORE:
-        return replace(verdict, holds=False)
-    if policy and criterion.no_data is NoDataPolicy.BREACH:
-        return replace(verdict, suspect=True)
-    return verdict
+    value = sample.value
+    return Verdict(
+        state=CriterionState.NO_DATA,
+        value=value if value is not None and isfinite(value) else None,
+        samples=sample.count,
+        message=message,
+        action=criterion.on_breach,
+        holds=criterion.no_data is not NoDataPolicy.IGNORE,
+        suspect=policy and criterion.no_data is NoDataPolicy.BREACH,
+        at=sample.at,
+    )
 
 
 def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Moment) -> bool:
