@@ -1,6 +1,6 @@
-"""Writes charts/kustomize/{crd,operator}.yaml: what the chart renders with its own values, without what needs Helm.
+"""Writes charts/kustomize/{crd,operator}.yaml: what the chart renders by default, without what needs Helm.
 
-    python hack/dashboards/render_kustomize.py [DIRECTORY]
+python hack/dashboards/render_kustomize.py [DIRECTORY]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
 from devcluster import tools
 
 ROOT: Final = Path(__file__).resolve().parents[2]

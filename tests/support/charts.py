@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from devcluster import tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ def helm(*arguments: str, timeout: float = 120, env: Mapping[str, str] | None = 
     done = subprocess.run(
         [str(tools.helm()), *arguments],
         capture_output=True,
+        check=False,
         text=True,
         timeout=timeout,
         env=None if env is None else dict(env),
@@ -41,10 +43,19 @@ def helm(*arguments: str, timeout: float = 120, env: Mapping[str, str] | None = 
     return done.stdout
 
 
-def render(chart: Path, values: Values | None = None, *, release: str = "demo", namespace: str = "sys") -> list[Json]:
+def render(
+    chart: Path, values: Values | None = None, *, release: str = "demo", namespace: str = "sys"
+) -> list[Json]:
     """The objects that a chart makes of `values`."""
     text = helm(
-        "template", release, str(chart), "--namespace", namespace, "--values", "-", stdin=json.dumps(values or {})
+        "template",
+        release,
+        str(chart),
+        "--namespace",
+        namespace,
+        "--values",
+        "-",
+        stdin=json.dumps(values or {}),
     )
     return [document for document in yaml.safe_load_all(text) if document]
 
@@ -92,7 +103,9 @@ def combinations(choices: Sequence[Sequence[Values]], *, strength: int = 3, seed
             row = [rng.randrange(len(choices[index])) for index in settings]
             for index, pick in seed_tuple:
                 row[index] = pick
-            covers = {tuple((i, row[i]) for i in chosen) for chosen in itertools.combinations(settings, strength)} & missing
+            covers = {
+                tuple((i, row[i]) for i in chosen) for chosen in itertools.combinations(settings, strength)
+            } & missing
             if len(covers) > len(best_covers) or not best:
                 best, best_covers = tuple(row), covers
         rows.append(best)
@@ -106,7 +119,9 @@ def merged(*parts: Values) -> Json:
     for part in parts:
         for key, value in part.items():
             there = result.get(key)
-            result[key] = merged(there, value) if isinstance(there, Mapping) and isinstance(value, Mapping) else value
+            result[key] = (
+                merged(there, value) if isinstance(there, Mapping) and isinstance(value, Mapping) else value
+            )
     return result
 
 
@@ -118,7 +133,15 @@ def restricted_violations(spec: Json) -> Iterator[str]:
             yield field
     for volume in spec.get("volumes") or []:
         kinds = set(volume) - {"name"}
-        if not kinds <= {"configMap", "secret", "emptyDir", "projected", "downwardAPI", "csi", "persistentVolumeClaim"}:
+        if not kinds <= {
+            "configMap",
+            "secret",
+            "emptyDir",
+            "projected",
+            "downwardAPI",
+            "csi",
+            "persistentVolumeClaim",
+        }:
             yield f"volume {volume}"
     for container in [*spec["containers"], *spec.get("initContainers", [])]:
         own = container.get("securityContext") or {}

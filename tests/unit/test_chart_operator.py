@@ -60,7 +60,11 @@ CHOICES: list[list[Json]] = [
     switch("rbac", "copies"),
     switch("rbac", "validations"),
     switch("rbac", "userRoles"),
-    [{}, {"serviceAccount": {"create": False, "name": "given"}}, {"serviceAccount": {"annotations": {"a": "b"}}}],
+    [
+        {},
+        {"serviceAccount": {"create": False, "name": "given"}},
+        {"serviceAccount": {"annotations": {"a": "b"}}},
+    ],
     switch("podDisruptionBudget", "enabled"),
     switch("networkPolicy", "enabled"),
     [
@@ -189,7 +193,11 @@ def test_the_account_is_bound_wherever_it_watches(rendered: list[tuple[Json, lis
         roles = {(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects}
         for binding in bindings:
             assert [s["name"] for s in binding["subjects"]] == [account]
-            role = (binding["roleRef"]["kind"], binding["metadata"].get("namespace"), binding["roleRef"]["name"])
+            role = (
+                binding["roleRef"]["kind"],
+                binding["metadata"].get("namespace"),
+                binding["roleRef"]["name"],
+            )
             assert role in roles, values
         places = {o["metadata"].get("namespace") for o in bindings}
         watched = set(values.get("watchNamespaces", [])) or {None}
@@ -264,7 +272,9 @@ def test_the_environment_is_what_the_operator_reads() -> None:
     """Each variable of the Deployment is a setting the operator knows, and it accepts them all."""
     from modelrollout.operator.settings import load_settings
 
-    deployment = only(render(OPERATOR, {"watchNamespaces": ["b", "a"], "log": {"level": "debug"}}), "Deployment")
+    deployment = only(
+        render(OPERATOR, {"watchNamespaces": ["b", "a"], "log": {"level": "debug"}}), "Deployment"
+    )
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     environment = {e["name"]: e.get("value", "from-the-pod") for e in container["env"]}
     environment.pop("MODELROLLOUT_PROMETHEUS_CONFIG")
@@ -312,7 +322,9 @@ def test_wrong_values_are_refused_by_name(values: Json, named: str) -> None:
 
 
 def test_the_chart_has_the_generated_crd() -> None:
-    assert (OPERATOR / "files" / "modelrollout-crd.yaml").read_text() == (ROOT / "crds" / "modelrollout.yaml").read_text()
+    assert (OPERATOR / "files" / "modelrollout-crd.yaml").read_text() == (
+        ROOT / "crds" / "modelrollout.yaml"
+    ).read_text()
 
 
 def test_the_crd_is_rendered_unchanged_but_for_its_metadata() -> None:
@@ -330,7 +342,13 @@ def test_kustomize_has_what_the_chart_renders(tmp_path: Any) -> None:
     subprocess.run(
         [sys.executable, str(ROOT / "hack" / "dashboards" / "render_kustomize.py"), str(tmp_path)],
         check=True,
-        env={"PYTHONPATH": str(ROOT / "hack/cluster/src"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path.home())},
+        env={
+            "PYTHONPATH": str(ROOT / "hack/cluster/src"),
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path.home()),
+        },
     )
     for name in ("operator.yaml", "crd.yaml"):
-        assert (tmp_path / name).read_text() == (ROOT / "charts" / "kustomize" / name).read_text(), "make generate"
+        assert (tmp_path / name).read_text() == (ROOT / "charts" / "kustomize" / name).read_text(), (
+            "make generate"
+        )

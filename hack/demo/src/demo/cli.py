@@ -1,0 +1,141 @@
+"""Command line of the demo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from demo import manifests, proof, scenario
+from demo.console import Narrator
+from demo.endpoints import EndpointRecorder
+from demo.errors import DemoError
+from demo.lab import Lab, Options
+from demo.play import Player
+from demo.proof import Finding
+from devcluster import tools
+from devcluster.errors import DevClusterError
+from devcluster.kindcluster import kind_down
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo (or removes it). Returns 0 only if everything was proved."""
+    arguments = _parser().parse_args(argv)
+    narrator = Narrator()
+    try:
+        if arguments.down:
+            return _down(arguments.cluster, narrator)
+        options = Options(cluster=arguments.cluster, replicas=arguments.replicas, rate=arguments.rate)
+        return _run(options, narrator)
+    except DemoError as error:
+        _explain(narrator, error)
+        return FAILED
+    except DevClusterError as error:
+        narrator.say(f"The cluster tool says: {error}", "red")
+        return error.exit_code
+    except KeyboardInterrupt:
+        narrator.say(
+            "Interrupted. `make demo` goes on from here, `make demo-down` removes everything.", "yellow"
+        )
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument(
+        "--down", action="store_true", help="remove everything that the demo made (caches stay)"
+    )
+    parser.add_argument("--cluster", default="demo", help="name of its kind cluster (default: demo)")
+    parser.add_argument(
+        "--replicas", type=_replicas, default=10, help="pods of the model, 4 to 50 (default: 10)"
+    )
+    parser.add_argument("--rate", type=_rate, default=20.0, help="requests a second, 5 to 200 (default: 20)")
+    return parser
+
+
+def _replicas(text: str) -> int:
+    number = int(text)
+    if not 4 <= number <= 50:
+        raise argparse.ArgumentTypeError(f"expected 4 to 50, seen {text}")
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 5 <= number <= 200:
+        raise argparse.ArgumentTypeError(f"expected 5 to 200, seen {text}")
+    return number
+
+
+def _down(cluster: str, narrator: Narrator) -> int:
+    with narrator.step(f"Removing the kind cluster {cluster}"):
+        found = kind_down(cluster)
+    narrator.say(
+        "Nothing is left but the caches (`make clean-cache`)." if found else "There was nothing to remove."
+    )
+    return 0
+
+
+def _run(options: Options, narrator: Narrator) -> int:
+    narrator.title("The stage")
+    lab = Lab.build(options, narrator)
+    player = Player(lab, narrator)
+    with EndpointRecorder(lab.api, namespace=manifests.DEMO_NAMESPACE, service=scenario.ROLLOUT) as endpoints:
+        played = [player.play(act) for act in scenario.ACTS]
+        found = proof.findings(lab, played, endpoints)
+    _summary(narrator, found)
+    _play_on(narrator, lab)
+    if all(finding.proved for finding in found):
+        return 0
+    narrator.say("Not everything was proved: see the lines marked ✗.", "bold red")
+    return FAILED
+
+
+def _summary(narrator: Narrator, found: Sequence[Finding]) -> None:
+    narrator.title("What was proved")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(style="bold")
+    table.add_column()
+    for finding in found:
+        mark = Text("✓", style="green") if finding.proved else Text("✗", style="bold red")
+        table.add_row(mark, finding.claim, finding.figure)
+    narrator.show(table)
+
+
+def _play_on(narrator: Narrator, lab: Lab) -> None:
+    narrator.title("Play on")
+    kubectl = tools.kubectl()
+    back = '{"spec":{"candidate":{"deployment":"emotion-v1-0"}}}'
+    path = "" if str(kubectl.parent) in os.environ.get("PATH", "") else f" PATH={kubectl.parent}:$PATH"
+    lines = (
+        (f"export KUBECONFIG={lab.cluster.kubeconfig}{path}", ""),
+        ("kubectl -n demo get mro -w", "watch"),
+        ("kubectl -n demo describe mro emotion", "conditions, history, events"),
+        (
+            f"kubectl -n demo patch mro emotion --type=merge -p '{back}'",
+            "back to 1.0: at once, it was stable before",
+        ),
+        ("kubectl -n monitoring port-forward service/prometheus 9090", "then http://localhost:9090"),
+        ("make demo-down", "remove everything"),
+    )
+    for command, meaning in lines:
+        text = Text(f"  {command}", style="cyan", no_wrap=True, overflow="ignore")
+        narrator.console.print(text.append(f"   # {meaning}" if meaning else "", style="dim"), soft_wrap=True)
+
+
+def _explain(narrator: Narrator, error: DemoError) -> None:
+    narrator.title("The demo failed")
+    narrator.say(f"expected: {error.expected}", "bold red")
+    narrator.say(f"seen:     {error.seen}", "bold red")
+    if error.details:
+        narrator.console.print(Text(error.details), soft_wrap=True)
+    narrator.say(
+        "The cluster is left as it is. `make demo` tries again, `make demo-down` removes everything."
+    )

@@ -1,0 +1,203 @@
+"""The stage: a kind cluster with images, Prometheus, the operator, a first version of the model, and load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from demo import diagnose, manifests, scenario
+from demo.api import Api, ApiError, Json
+from demo.console import Narrator
+from demo.errors import DemoError
+from demo.wait import until
+from devcluster import docker, images, tools
+from devcluster.errors import CommandError
+from devcluster.kindcluster import KindCluster
+from devcluster.paths import repository_root
+
+HELM_SECONDS: Final = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What can be chosen on the command line."""
+
+    cluster: str
+    replicas: int
+    rate: float
+
+
+@dataclass
+class Lab:
+    """A running stage. Made by `build`; everything that fails raises DemoError or DevClusterError."""
+
+    cluster: KindCluster
+    options: Options
+    narrator: Narrator
+    images: dict[str, str]
+    api: Api = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.cluster)
+
+    @classmethod
+    def build(cls, options: Options, narrator: Narrator) -> Lab:
+        """Bring up what is not there yet. Idempotent: a second demo starts from the first one's cluster."""
+        with narrator.step("Docker"):
+            daemon = docker.obtain()
+        with narrator.step("Images: operator, inference server, Prometheus (minutes the first time)"):
+            built = images.build(daemon, images.ALL)
+        with narrator.step(f"The kind cluster {options.cluster}"):
+            cluster = KindCluster.up(name=options.cluster)
+        lab = cls(cluster=cluster, options=options, narrator=narrator, images=built)
+        with narrator.step("Images into the cluster"):
+            cluster.load_images(*built.values())
+        lab._clear()
+        with narrator.step("Prometheus, scraping every second"):
+            lab._prometheus()
+        with narrator.step("The operator, by its Helm chart: two replicas, one leader"):
+            lab._operator()
+        with narrator.step(f"Version 1.0 of the emotion model, {options.replicas} pods, by its Helm chart"):
+            lab._server()
+        with narrator.step(f"Load: {options.rate:g} French and English sentences a second"):
+            lab._load()
+        return lab
+
+    def details(self) -> str:
+        """What may explain a failure."""
+        namespaces = (manifests.DEMO_NAMESPACE, manifests.OPERATOR_NAMESPACE, manifests.MONITORING_NAMESPACE)
+        said = diagnose.operator_log(self.cluster, manifests.OPERATOR_NAMESPACE)
+        return f"{diagnose.gather(self.cluster, *namespaces)}\n{said}"
+
+    def rollout(self) -> Json:
+        """The ModelRollout."""
+        namespace = manifests.DEMO_NAMESPACE
+        return self.api.json(
+            f"/apis/modelrollout.dev/v1alpha1/namespaces/{namespace}/modelrollouts/{scenario.ROLLOUT}"
+        )
+
+    def load_counts(self) -> Json:
+        """What became of the requests so far."""
+        text = self.api.pod(manifests.DEMO_NAMESPACE, manifests.LOAD_POD, manifests.LOAD_PORT, "/")
+        counts: Json = json.loads(text)
+        return counts
+
+    def patch_candidate(self, deployment: str) -> None:
+        """What a user does to start a rollout."""
+        change = json.dumps({"spec": {"candidate": {"deployment": deployment}}})
+        self.cluster.kubectl(
+            "patch",
+            "mro",
+            scenario.ROLLOUT,
+            "-n",
+            manifests.DEMO_NAMESPACE,
+            "--type=merge",
+            f"--patch={change}",
+        )
+
+    def _clear(self) -> None:
+        """Remove the model and the load of an earlier demo, so that each starts with the first version."""
+        namespaces = {item["metadata"]["name"] for item in self.api.items("/api/v1/namespaces")}
+        if manifests.DEMO_NAMESPACE in namespaces:
+            with self.narrator.step("Clearing what an earlier demo left"):
+                self.cluster.kubectl(
+                    "delete",
+                    "namespace",
+                    manifests.DEMO_NAMESPACE,
+                    "--ignore-not-found",
+                    "--timeout=120s",
+                    timeout=150,
+                )
+
+    def _prometheus(self) -> None:
+        self._apply(
+            manifests.namespace(manifests.MONITORING_NAMESPACE),
+            *manifests.prometheus(self.images["prometheus"]),
+        )
+        self._rolled_out(manifests.MONITORING_NAMESPACE, "prometheus")
+
+    def _operator(self) -> None:
+        self._apply(manifests.namespace(manifests.OPERATOR_NAMESPACE))
+        address = f"http://prometheus.{manifests.MONITORING_NAMESPACE}.svc:{manifests.PROMETHEUS_PORT}"
+        self._helm(
+            "modelrollout",
+            manifests.OPERATOR_NAMESPACE,
+            scenario.operator_values(self.images["operator"], prometheus=address),
+        )
+        self._rolled_out(manifests.OPERATOR_NAMESPACE, "modelrollout")
+
+    def _server(self) -> None:
+        self._apply(manifests.namespace(manifests.DEMO_NAMESPACE))
+        values = scenario.server_values(self.images["inference-server"], replicas=self.options.replicas)
+        self._helm("inference-server", manifests.DEMO_NAMESPACE, values, release=scenario.ROLLOUT)
+        self._rolled_out(manifests.DEMO_NAMESPACE, f"{scenario.ROLLOUT}-{scenario.FIRST}", seconds=240)
+        until(
+            lambda: (self.rollout().get("status") or {}).get("phase") in {"Idle", "Succeeded"},
+            seconds=60,
+            expected="the operator to accept the ModelRollout (phase Idle or Succeeded)",
+            seen=lambda: f"its status is {json.dumps(self.rollout().get('status'))}",
+            details=self.details,
+        )
+
+    def _load(self) -> None:
+        self._apply(manifests.load(self.images["inference-server"], rate=self.options.rate))
+        enough = self.options.rate * 3
+
+        def answered() -> bool:
+            return int(self.load_counts()["ok"]) >= enough
+
+        until(
+            answered,
+            seconds=60,
+            expected=f"{enough:.0f} answered requests",
+            seen=lambda: f"the load generator says {self._said(self.load_counts)}",
+            details=self.details,
+        )
+
+    def _apply(self, *objects: Json) -> None:
+        self.cluster.apply(*objects)
+
+    def _helm(self, chart: str, namespace: str, values: Json, *, release: str | None = None) -> None:
+        directory = repository_root() / "charts" / chart
+        command: list[str | Path] = [
+            tools.helm(), "upgrade", "--install", release or chart, directory, "--namespace", namespace,
+            "--kubeconfig", self.cluster.kubeconfig, "--values", "-", "--timeout", f"{HELM_SECONDS}s",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command,
+            input=json.dumps(values),
+            capture_output=True,
+            text=True,
+            timeout=HELM_SECONDS + 30,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoError(
+                expected=f"helm to install {directory.name}",
+                seen=f"it ended with code {done.returncode}: {done.stderr.strip()}",
+                details=self.details(),
+            )
+
+    def _rolled_out(self, namespace: str, deployment: str, seconds: int = 120) -> None:
+        where = f"deployment/{deployment}"
+        try:
+            self.cluster.kubectl(
+                "rollout", "status", where, "-n", namespace, f"--timeout={seconds}s", timeout=seconds + 15
+            )
+        except CommandError as error:
+            raise DemoError(
+                expected=f"{where} in {namespace} to be ready within {seconds} s",
+                seen=str(error),
+                details=self.details(),
+            ) from error
+
+    @staticmethod
+    def _said(ask: Callable[[], Json]) -> str:
+        try:
+            return json.dumps(ask())
+        except ApiError as error:
+            return f"nothing ({error})"

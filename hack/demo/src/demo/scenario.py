@@ -1,0 +1,138 @@
+"""The versions, the rollout and the three acts: everything that is particular to this demo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+ROLLOUT: Final = "emotion"
+FIRST: Final = "v1-0"
+BETTER: Final = "v1-1"
+MISFIT: Final = "v1-1-misfit"
+UNSURE: Final = "v1-2"
+FALLBACK_FOR_SECONDS: Final = 5.0
+
+VERSIONS: Final[Json] = {
+    FIRST: {"artifacts": "/models/emotion-1.0"},
+    BETTER: {"artifacts": "/models/emotion-1.1"},
+    # The heads were trained on another encoder's embeddings: somebody changed one and forgot the other.
+    MISFIT: {
+        "artifacts": "/models/emotion-1.1",
+        "env": {"INFERENCE_ENCODER": "hashing:256", "INFERENCE_MODEL_VERSION": "1.1-misfit"},
+    },
+    UNSURE: {"artifacts": "/models/emotion-1.2"},
+}
+
+CRITERIA: Final[list[Json]] = [
+    {"name": "dimension-mismatch", "preset": "dimensionMismatch", "max": 0, "window": "15s"},
+    {
+        "name": "regex-fallback",
+        "preset": "fallbackRate",
+        "args": {"route": "regex"},
+        "max": "2%",
+        "for": f"{FALLBACK_FOR_SECONDS:g}s",
+        "window": "15s",
+        "minSamples": 5,
+    },
+    {"name": "errors", "preset": "errorRate", "max": "1%", "for": "3s", "window": "15s", "minSamples": 5},
+    {
+        "name": "latency-p95",
+        "preset": "latencyP95",
+        "max": "1s",
+        "for": "10s",
+        "window": "15s",
+        "minSamples": 5,
+    },
+]
+
+SPEC: Final[Json] = {
+    "capacity": {"maxSurge": 3, "maxUnavailable": 0},
+    "steps": [
+        *({"weight": weight, "duration": "5s"} for weight in (10, 20, 50, 75)),
+        {"weight": 100},
+    ],
+    "criteria": CRITERIA,
+    "evaluation": {"interval": "1s"},
+    "progressDeadline": "3m",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One rollout and how it has to end.
+
+    Attributes:
+        version: The candidate, a key of VERSIONS.
+        phase: The phase that it has to end in.
+        criterion: The criterion that must have taken it back; None for a rollout that succeeds.
+        held_seconds: How long that criterion has to be bad before it acts (its `for`).
+        seconds: The longest time that the act may take.
+    """
+
+    title: str
+    story: str
+    version: str
+    phase: str
+    criterion: str | None = None
+    held_seconds: float = 0.0
+    seconds: float = 180.0
+
+    @property
+    def deployment(self) -> str:
+        """The candidate's Deployment."""
+        return f"{ROLLOUT}-{self.version}"
+
+
+ACTS: Final = (
+    Act(
+        title="1. A better model",
+        story="1.1 has learned words and spelling beside the sentence embedding. Five seconds for each step.",
+        version=BETTER,
+        phase="Succeeded",
+        seconds=300,
+    ),
+    Act(
+        title="2. A model that does not fit its encoder",
+        story="The artefacts of 1.1, but somebody changed the encoder: its embeddings have 256 dimensions.",
+        version=MISFIT,
+        phase="RolledBack",
+        criterion="dimension-mismatch",
+    ),
+    Act(
+        title="3. A model that gives up too often",
+        story="1.2 is unsure and leaves most texts to its regular expressions: more than 2 % for "
+        f"{FALLBACK_FOR_SECONDS:g} s is too much.",
+        version=UNSURE,
+        phase="RolledBack",
+        criterion="regex-fallback",
+        held_seconds=FALLBACK_FOR_SECONDS,
+    ),
+)
+
+
+def server_values(image: str, *, replicas: int) -> Json:
+    """Values of charts/inference-server: all versions, nothing to roll out yet."""
+    repository, _, tag = image.rpartition(":")
+    return {
+        "image": {"repository": repository, "tag": tag},
+        "versions": VERSIONS,
+        "stable": FIRST,
+        "replicas": replicas,
+        "env": {"INFERENCE_WORKERS": "1", "INFERENCE_LOG_OUTPUTS": "none"},
+        "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "768Mi"}},
+        "podAnnotations": {"prometheus.io/scrape": "true"},
+        "rollout": {"candidate": "", "spec": SPEC},
+    }
+
+
+def operator_values(image: str, *, prometheus: str) -> Json:
+    """Values of charts/modelrollout."""
+    repository, _, tag = image.rpartition(":")
+    return {
+        "image": {"repository": repository, "tag": tag},
+        "prometheus": {"default": {"url": prometheus}},
+        "podAnnotations": {"prometheus.io/scrape": "true"},
+        "log": {"format": "text"},
+    }
