@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from modelrollout.api.criteria import CompareTo
-from modelrollout.api.spec import KeepStable, ModelRolloutSpec
+from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.workload import Provider
 
 
@@ -43,35 +42,6 @@ MISSING: Final = (
         instead="remove them and put approval: Required on the steps that must wait",
     ),
     MissingFeature(
-        field="spec.baseline",
-        used=lambda spec: spec.baseline is not None,
-        instead="remove it",
-    ),
-    MissingFeature(
-        field="spec.criteria[].compare.to: Baseline",
-        used=lambda spec: any(
-            c.compare is not None and c.compare.to is CompareTo.BASELINE for c in spec.criteria
-        ),
-        instead="use compare.to: Stable, or min and max",
-    ),
-    MissingFeature(
-        field="spec.criteria[].confidence",
-        used=lambda spec: any(criterion.confidence is not None for criterion in spec.criteria),
-        instead="use minSamples",
-    ),
-    MissingFeature(
-        field="spec.observation.keepStable other than Full",
-        used=lambda spec: (
-            spec.observation is not None and spec.observation.keep_stable is not KeepStable.FULL
-        ),
-        instead="use keepStable: Full",
-    ),
-    MissingFeature(
-        field="spec.schedule",
-        used=lambda spec: spec.schedule is not None,
-        instead="remove it and pause with spec.paused outside the hours",
-    ),
-    MissingFeature(
         field="spec.notifications",
         used=lambda spec: bool(spec.notifications),
         instead="remove them and watch the Events",
@@ -80,8 +50,7 @@ MISSING: Final = (
 
 
 def unsupported(spec: ModelRolloutSpec, missing: tuple[MissingFeature, ...] = MISSING) -> list[str]:
-    """A sentence for every feature that `spec` uses and this version lacks; empty if it can be carried "
-    "out."""
+    """A sentence for every feature that `spec` uses and this version lacks; empty if it lacks none."""
     return [
         f"{feature.field} is not supported by this version of the operator: {feature.instead}"
         for feature in missing

@@ -113,8 +113,8 @@ class Observation(SpecModel):
     keep_stable: KeepStable = Field(
         default=KeepStable.FULL,
         description="What of stable keeps running for the way back. Full: all of its pods. Scaled: a part. "
-        "None: nothing, the way "
-        "back then starts pods.",
+        "None: nothing, the way back then starts pods. With provider Replicas every ready pod behind the "
+        "Service serves, so nothing can be kept, whatever is said here.",
     )
     scaled: IntOrPercent = Field(
         default=IntOrPercent("25%"),
