@@ -202,8 +202,7 @@ def _write_runtime(absent: list[str]) -> Path:
     edits = " ".join(f"""-e 's/"{name}",//g' -e 's/,"{name}"//g'""" for name in absent)
     path = run_dir() / "runc-reduced"
     path.write_text(f"""#!/bin/sh
-# The bundle (create, run) or the process file (exec) names the capabilities; runc fails on one it cannot
-# grant.
+# The bundle (create, run) or the process file (exec) names them; runc fails on one it cannot grant.
 before=
 for argument; do
   case $before in

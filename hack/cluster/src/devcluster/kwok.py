@@ -59,17 +59,18 @@ _OF_JOB = _is(".metadata.ownerReferences.[].kind", values=("Job",))
 _NOT_OF_JOB = _is(".metadata.ownerReferences.[].kind", not_in=True, values=("Job",))
 _NOT_STUCK = [_unset(CRASH), _unset(IMAGE_ERROR)]
 
-_ADDRESSES = """\
-{{ with NodeIPsWith .spec.nodeName }}
-hostIP: {{ index . 0 | Quote }}
-{{ end }}
-{{ with PodIPsWith .spec.nodeName false ( or .metadata.uid "" ) ( or .metadata.name "" ) ( or
-.metadata.namespace "" ) }} podIP: {{ index . 0 | Quote }}
+_POD_ADDRESSES = 'PodIPsWith .spec.nodeName false (or .metadata.uid "") .metadata.name .metadata.namespace'
+_ADDRESSES = f"""\
+{{{{ with NodeIPsWith .spec.nodeName }}}}
+hostIP: {{{{ index . 0 | Quote }}}}
+{{{{ end }}}}
+{{{{ with {_POD_ADDRESSES} }}}}
+podIP: {{{{ index . 0 | Quote }}}}
 podIPs:
-{{ range . }}
-- ip: {{ . | Quote }}
-{{ end }}
-{{ end }}
+{{{{ range . }}}}
+- ip: {{{{ . | Quote }}}}
+{{{{ end }}}}
+{{{{ end }}}}
 """
 
 
@@ -185,8 +186,7 @@ def stages() -> list[dict[str, Any]]:
 
 
 def _node_stage() -> dict[str, Any]:
-    # The status stays as written: with leases the controller renews only those, so nothing writes to nodes
-    # later.
+    # The status stays as written: the controller renews leases only, so nothing writes to nodes later.
     template = f"""\
 phase: Running
 conditions:
