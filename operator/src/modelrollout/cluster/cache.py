@@ -1,4 +1,6 @@
-"""What the operator sees of the cluster: five informers and the questions it asks of them, all answered from memory."""
+"""What the operator sees of the cluster: five informers and the questions it asks of them, all answered from
+memory.
+"""
 
 from __future__ import annotations
 

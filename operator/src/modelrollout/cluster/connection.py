@@ -1,4 +1,5 @@
-"""Asynchronous access to the API server: plain JSON in and out, bounded retries with jitter, watches as lines.
+"""Asynchronous access to the API server: plain JSON in and out, bounded retries with jitter, watches as
+lines.
 
 The generated model classes of the client library are not used: parsing a Deployment into them costs more
 time and memory than everything the operator wants to know about it.
@@ -27,7 +28,9 @@ logger = logging.getLogger(__name__)
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 5.0
-"""Longest time for one attempt. Shorter than a lease, so that no write of a former leader is still under way."""
+"""Longest time for one attempt. Shorter than a lease, so that no write of a former leader is still under
+way.
+"""
 ATTEMPTS: Final = 4
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
@@ -228,7 +231,7 @@ class KubeApi:
         query: Mapping[str, str] | None,
         body: object,
         content_type: str,
-        timeout: aiohttp.ClientTimeout,
+        limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         headers = {
             "Accept": "application/json, */*",
@@ -239,13 +242,15 @@ class KubeApi:
             if setting["value"]:
                 headers[setting["key"]] = setting["value"]
         url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=timeout)
+        answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
         return response
 
 
 def kind_of(path: str) -> str:
-    """The plural (and subresource) that an API path speaks of, for metrics: `/apis/apps/v1/.../deployments/x/scale`."""
+    """The plural (and subresource) that an API path speaks of, for metrics:
+    `/apis/apps/v1/.../deployments/x/scale`.
+    """
     parts = path.strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]
     if len(parts) > 2 and parts[0] == "namespaces":
@@ -284,6 +289,9 @@ async def _load_configuration(kubeconfig: Path | None, context: str | None) -> C
             load_incluster_config(configuration)
     except Exception as error:  # the library raises whatever YAML, files and ssl raise
         wanted = f"kubeconfig {kubeconfig}" if kubeconfig else "the service account of this pod"
-        text = f"expected to reach the cluster by {wanted}, but it is not usable: {error}; set KUBECONFIG or run in a pod"
+        text = (
+            f"expected to reach the cluster by {wanted}, but it is not usable: {error}; "
+            "set KUBECONFIG or run in a pod"
+        )
         raise ApiError(0, "Configuration", text) from error
     return configuration

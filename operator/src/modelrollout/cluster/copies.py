@@ -1,4 +1,6 @@
-"""Deployments that the operator makes: the candidate as a labelled copy of stable, and its release once it is stable."""
+"""Deployments that the operator makes: the candidate as a labelled copy of stable, and its release once it
+is stable.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def _change_container(pod: dict[str, Any], candidate: Candidate, *, deployment: 
     wanted = candidate.container or names[0]
     if wanted not in names:
         raise CopyError(
-            f"spec.candidate.container is {wanted}, but Deployment {deployment} has the containers {', '.join(names)}: "
+            f"spec.candidate.container is {wanted}, but Deployment {deployment} has the containers "
+            f"{', '.join(names)}: "
             "name one of them"
         )
     container = pod["containers"][names.index(wanted)]
@@ -138,7 +141,8 @@ class CopyKeeper:
                 or labels.get(LABEL_VERSION) != candidate.fingerprint()
             ):
                 raise CopyError(
-                    f"Deployment {name} exists and was not made for ModelRollout {owner.name}: rename or delete it"
+                    f"Deployment {name} exists and was not made for ModelRollout {owner.name}: rename or "
+                    "delete it"
                 ) from None
         except ApiError as error:
             if error.status not in {400, 403, 422}:
@@ -149,7 +153,9 @@ class CopyKeeper:
         return name
 
     async def release(self, namespace: str, name: str, *, owner_uid: str) -> None:
-        """Takes the owner reference off a copy, so that it outlives the ModelRollout. Does nothing if it is off or gone."""
+        """Takes the owner reference off a copy, so that it outlives the ModelRollout. Does nothing if it is
+        off or gone.
+        """
         path = paths.deployment(namespace, name)
         try:
             there = await self._api.get(path)

@@ -22,7 +22,9 @@ class ApiError(Exception):
 
 
 class ApiUnavailableError(ApiError):
-    """No usable answer after all retries: connection refused or cut, timeout, 5xx, 429. It heals by waiting."""
+    """No usable answer after all retries: connection refused or cut, timeout, 5xx, 429. It heals by
+    waiting.
+    """
 
 
 class ConflictError(ApiError):

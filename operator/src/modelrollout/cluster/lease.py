@@ -33,7 +33,8 @@ class LeaseSettings:
     """Where the Lease is and who we are.
 
     Attributes:
-        identity: The same after a restart of the container (the pod's name), so that it takes its own lease back at once.
+        identity: The same after a restart of the container (the pod's name), so that it takes its own lease
+            back at once.
     """
 
     namespace: str

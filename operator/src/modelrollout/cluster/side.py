@@ -1,4 +1,6 @@
-"""Pods and addresses beside the clients' Service: the shadow copy, and Services that reach only one version."""
+"""Pods and addresses beside the clients' Service: the shadow copy, and Services that reach only one
+version.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The few facts kept of each object: small frozen values, compared to see whether anything of interest changed."""
+"""The few facts kept of each object: small frozen values, compared to see whether anything of interest
+changed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ GENERATED_BASE_LENGTH: Final = 58
 """Longest part of a generated pod name before its five random characters."""
 SUFFIX_LENGTH: Final = 5
 SHORTEST_CUT_NAME: Final = 46
-"""A Deployment's name of at least this length (and a hash of ten) makes pod names of the full 63 characters."""
+"""A Deployment's name of at least this length (and a hash of ten) makes pod names of the full 63
+characters.
+"""
 
 Labels = Mapping[str, str]
 
@@ -140,7 +144,9 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
 
 
 def owner_of(pod: str) -> str | None:
-    """The Deployment a pod name tells: `<deployment>-<hash>-<5 characters>`; None if it was cut or is no such name."""
+    """The Deployment a pod name tells: `<deployment>-<hash>-<5 characters>`; None if it was cut or is no
+    such name.
+    """
     parts = pod.rsplit("-", 2)
     if len(parts) != 3 or len(parts[2]) != SUFFIX_LENGTH or not parts[1].isalnum():
         return None

@@ -1,4 +1,5 @@
-"""Every write of the operator but Jobs and copies: status, scale, finalizer and Events; each behind the lease.
+"""Every write of the operator but Jobs and copies: status, scale, finalizer and Events; each behind the
+lease.
 
 Writes carry the resourceVersion they were decided on. A conflict is not retried here: the caller drops its
 decision and makes a new one from what is there now. The scale subresource is the exception: a Deployment's
@@ -9,7 +10,7 @@ count itself counts as one.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -39,7 +40,15 @@ class RolloutRef:
 class Writer:
     """The operator's hands. One per process."""
 
-    def __init__(self, api: KubeApi, cache: ClusterCache, leadership: Leadership) -> None:
+    def __init__(
+        self,
+        api: KubeApi,
+        cache: ClusterCache,
+        leadership: Leadership,
+        *,
+        rollout_written: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._rollout_written = rollout_written
         self._api = api
         self._cache = cache
         self._leadership = leadership
@@ -64,6 +73,7 @@ class Writer:
             "status": status,
         }
         answer = await self._api.request("PUT", f"{paths.rollout(ref.namespace, ref.name)}/status", body=body)
+        self._rollout_written()
         return str(answer["metadata"]["resourceVersion"])
 
     async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -22,14 +23,17 @@ logger = logging.getLogger(__name__)
 
 TOKEN_LIFETIME: Final = timedelta(minutes=5)
 RESTART_SECONDS: Final = 2.0
-STOP_SECONDS: Final = 8.0
+STOP_SECONDS: Final = 2.0
+SILENCE_SECONDS: Final = 40.0
 
 Handler = Callable[[str | None, dict[str, Any]], None]
 """Called on the main loop with the type of the event (None for a list) and the object."""
 
 
 class EndlessBackoff:
-    """Seconds between attempts of kopf's requests. Never exhausted: an outage of an hour must not end the watch."""
+    """Seconds between attempts of kopf's requests. Never exhausted: an outage of an hour must not end the
+    watch.
+    """
 
     def __iter__(self) -> Iterator[float]:
         yield from (0.2, 0.5, 1, 2)
@@ -96,6 +100,12 @@ class KopfWatcher:
         self._namespaces = tuple(namespaces)
         self._credentials = credentials
         self._on_event = on_event
+        self._expected_since: float | None = None
+
+    def expect(self) -> None:
+        """A write of our own will be seen as an event; if none comes, the watch is dead."""
+        if self._expected_since is None:
+            self._expected_since = time.monotonic()
 
     async def run(self) -> None:
         """Watches until cancelled."""
@@ -105,13 +115,32 @@ class KopfWatcher:
             thread = threading.Thread(target=self._watch, args=(loop, stop, ended), name="kopf", daemon=True)
             thread.start()
             try:
-                await ended.wait()
+                await self._until_dead(ended)
             finally:
                 stop.set()
                 if not ended.is_set():
                     await self._wait_stopped(ended)
             logger.error("The watch of ModelRollouts ended and is started again in %.0f s.", RESTART_SECONDS)
             await asyncio.sleep(RESTART_SECONDS)
+
+    async def _until_dead(self, ended: asyncio.Event) -> None:
+        """kopf may lose a watcher without ending: then events stay away, and so does the end."""
+        self._expected_since = None
+        while not ended.is_set():
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS / 4):
+                    await ended.wait()
+            except TimeoutError:
+                since = self._expected_since
+                if since is not None and time.monotonic() - since > SILENCE_SECONDS:
+                    logger.error(
+                        "The watch of ModelRollouts has said nothing of our own writes for too long."
+                    )
+                    return
+
+    def _heard(self, kind: str | None, obj: dict[str, Any]) -> None:
+        self._expected_since = None
+        self._on_event(kind, obj)
 
     async def _wait_stopped(self, ended: asyncio.Event) -> None:
         try:
@@ -122,7 +151,7 @@ class KopfWatcher:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event, ended: asyncio.Event) -> None:
         def pass_on(kind: str | None, obj: dict[str, Any]) -> None:
-            loop.call_soon_threadsafe(self._on_event, kind, obj)
+            loop.call_soon_threadsafe(self._heard, kind, obj)
 
         def login() -> Credentials:
             return asyncio.run_coroutine_threadsafe(_await(self._credentials), loop).result(timeout=10)

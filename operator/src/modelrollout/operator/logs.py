@@ -9,7 +9,9 @@ import time
 from typing import Final
 
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""Attributes that every record has; whatever else is on one was given by `extra=` and is logged as a field."""
+"""Attributes that every record has; whatever else is on one was given by `extra=` and is logged as a
+field.
+"""
 QUIET: Final = ("kopf", "aiohttp", "asyncio", "urllib3", "kubernetes", "prometheus_api_client")
 
 

@@ -30,8 +30,8 @@ class Inspector:
         """Everything wrong with it, the most basic first; empty if it can be worked on."""
         spec = rollout.spec
         if spec is None:
-            message = f"{rollout.spec_error}: correct these fields, the API server of this cluster did not check them"
-            return (_problem(Reason.INVALID_SPEC, message),)
+            advice = "correct these fields, the API server of this cluster did not check them"
+            return (_problem(Reason.INVALID_SPEC, f"{rollout.spec_error}: {advice}"),)
         return (
             *(_problem(Reason.UNSUPPORTED, text) for text in unsupported(spec)),
             *self._metrics_problems(rollout, spec),
@@ -56,7 +56,8 @@ class Inspector:
         if service is None:
             yield _problem(
                 Reason.SERVICE_NOT_FOUND,
-                f"spec.service names Service {spec.service}, but namespace {namespace} has none of that name: "
+                f"spec.service names Service {spec.service}, but namespace {namespace} has none of that "
+                "name: "
                 "create it, or correct spec.service",
             )
             return
@@ -64,8 +65,8 @@ class Inspector:
         if older is not None:
             yield Problem(
                 reason=SERVICE_CLAIMED,
-                message=f"Service {spec.service} belongs to the older {KIND} {older}: one {KIND} per Service; "
-                "delete one of the two",
+                message=f"Service {spec.service} belongs to the older {KIND} {older}: one {KIND} per "
+                "Service; delete one of the two",
             )
         if not service.selector:
             yield _problem(
@@ -87,7 +88,8 @@ class Inspector:
                 )
                 yield _problem(
                     Reason.SERVICE_DOES_NOT_SELECT,
-                    f"Service {spec.service} selects pods with {wanted}, but those of Deployment {name} have {seen}: "
+                    f"Service {spec.service} selects pods with {wanted}, but those of Deployment {name} "
+                    f"have {seen}: "
                     "put into the selector only labels that all versions share, or correct the pod template",
                 )
 
@@ -108,27 +110,31 @@ class Inspector:
         if stable is None and spec.candidate.is_copy:
             yield _problem(
                 Reason.DEPLOYMENT_NOT_FOUND,
-                "spec.candidate asks for a copy of stable with another image or environment, but there is no stable "
-                "version yet: name one in spec.stable.deployment, or a Deployment in spec.candidate.deployment",
+                "spec.candidate asks for a copy of stable with another image or environment, but there is "
+                "no stable "
+                "version yet: name one in spec.stable.deployment, or a Deployment in "
+                "spec.candidate.deployment",
             )
         given = spec.candidate.deployment
-        if given is not None and given != stable and not self._in_run(rollout, given):
-            if self._cache.deployments.get(namespace, given) is None:
-                yield _missing(namespace, given, "spec.candidate.deployment names the candidate")
+        wanted = given is not None and given != stable and not self._in_run(rollout, given)
+        if given is not None and wanted and self._cache.deployments.get(namespace, given) is None:
+            yield _missing(namespace, given, "spec.candidate.deployment names the candidate")
         for name in self._serving(rollout):
             older = self._store.older_claimant(rollout, "deployments", name)
             if older is not None:
                 yield Problem(
                     reason=DEPLOYMENT_CLAIMED,
-                    message=f"Deployment {name} belongs to the older {KIND} {older}: one {KIND} per Deployment; "
-                    "delete one of the two, or name another Deployment",
+                    message=f"Deployment {name} belongs to the older {KIND} {older}: one {KIND} per "
+                    "Deployment; delete one of the two, or name another Deployment",
                 )
             scaler = self._cache.autoscaler(namespace, "Deployment", name)
             if scaler is not None:
                 yield _problem(
                     Reason.AUTOSCALER_CONFLICT,
-                    f"HorizontalPodAutoscaler {scaler.name} scales Deployment {name}, whose replicas this {KIND} sets: "
-                    f"let its scaleTargetRef name {KIND} {rollout.name} instead, which has a scale subresource",
+                    f"HorizontalPodAutoscaler {scaler.name} scales Deployment {name}, whose replicas this "
+                    f"{KIND} sets: "
+                    f"let its scaleTargetRef name {KIND} {rollout.name} instead, which has a scale "
+                    "subresource",
                 )
 
     @staticmethod
@@ -139,7 +145,7 @@ class Inspector:
     @staticmethod
     def _in_run(rollout: Tracked, candidate: str) -> bool:
         run = rollout.status.run
-        # A candidate that vanishes in the middle of its run takes the traffic back: that is decided, not refused.
+        # One that vanishes in the middle of its run takes the traffic back: that is decided, not refused.
         return run is not None and run.finished_at is None and run.candidate == candidate
 
 
@@ -150,5 +156,6 @@ def _problem(reason: Reason, message: str) -> Problem:
 def _missing(namespace: str, name: str, why: str) -> Problem:
     return _problem(
         Reason.DEPLOYMENT_NOT_FOUND,
-        f"{why}, {name}, but namespace {namespace} has no Deployment of that name: create it, or correct the name",
+        f"{why}, {name}, but namespace {namespace} has no Deployment of that name: create it, or correct "
+        "the name",
     )

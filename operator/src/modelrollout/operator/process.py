@@ -21,6 +21,7 @@ from modelrollout.operator.health import HealthServer
 from modelrollout.operator.kopf_app import KopfWatcher
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics, PrometheusHooks
+from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.problems import Inspector
 from modelrollout.operator.reconcile import Reconciler
@@ -50,8 +51,12 @@ class Process:
         targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
         self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics))
         self._cache = ClusterCache(api, namespaces=settings.scopes, listener=self._object_changed)
-        writer = Writer(api, self._cache, self._leadership)
+        self._watcher = KopfWatcher(
+            namespaces=settings.namespaces, credentials=api.credentials, on_event=self._rollout_event
+        )
+        writer = Writer(api, self._cache, self._leadership, rollout_written=self._watcher.expect)
         self._reporter = Reporter(writer, metrics)
+        self._notifier = Notifier(api, metrics, allowed_hosts=settings.notification_hosts)
         self._measurer = Measurer(self._evaluator, metrics)
         self._engine = Engine(
             api=api,
@@ -67,9 +72,6 @@ class Process:
             namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
         )
         self._elector = Elector(api, lease, self._leadership)
-        self._watcher = KopfWatcher(
-            namespaces=settings.namespaces, credentials=api.credentials, on_event=self._rollout_event
-        )
         self._health = HealthServer(healthy=self.unhealthy, ready=self.unready, registry=metrics.registry)
 
     @classmethod
@@ -82,7 +84,8 @@ class Process:
         """
         parts: list[Process] = []
         store = RolloutStore(
-            changed=lambda key: parts[0].rollout_changed(key), forgotten=lambda old: parts[0].forgotten(old)
+            changed=lambda key: parts[0].rollout_changed(key),  # noqa: PLW0108 - parts is still empty here
+            forgotten=lambda old: parts[0].forgotten(old),  # noqa: PLW0108
         )
         metrics = OperatorMetrics(lambda: store)
         api = await KubeApi.connect(
@@ -99,6 +102,7 @@ class Process:
         yield "caches", self._cache.run()
         yield "scheduler", self._engine.scheduler.run()
         yield "events", self._reporter.run()
+        yield "notifications", self._notifier.run()
         yield "work", self._work()
 
     async def finish_ticks(self) -> None:
@@ -192,5 +196,6 @@ class Process:
             writer=writer,
             actor=actor,
             reporter=self._reporter,
+            notifier=self._notifier,
             leadership=self._leadership,
         )

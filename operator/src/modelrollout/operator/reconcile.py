@@ -18,6 +18,7 @@ from modelrollout.decision import decide
 from modelrollout.decision.types import Decision
 from modelrollout.operator.act import Actor
 from modelrollout.operator.measure import Measurer
+from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
@@ -37,6 +38,7 @@ class Reconciler:
         writer: Writer,
         actor: Actor,
         reporter: Reporter,
+        notifier: Notifier,
         leadership: Leadership,
     ) -> None:
         self._store = store
@@ -45,6 +47,7 @@ class Reconciler:
         self._writer = writer
         self._actor = actor
         self._reporter = reporter
+        self._notifier = notifier
         self._leadership = leadership
 
     async def tick(self, rollout: Tracked) -> float | None:
@@ -66,6 +69,7 @@ class Reconciler:
         trouble = rollout.trouble
         await self._actor.act(rollout, decision)
         self._reporter.report(rollout, decision)
+        self._notifier.notify(rollout, decision)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
         if rollout.trouble is not trouble:
@@ -99,7 +103,9 @@ class Reconciler:
 
     @staticmethod
     def _next(rollout: Tracked, decision: Decision) -> float | None:
-        """Seconds to the next tick: when criteria are due again, or earlier where the clock changes something."""
+        """Seconds to the next tick: when criteria are due again, or earlier where the clock changes
+        something.
+        """
         now, spec = time.monotonic(), rollout.spec
         wait = None if decision.requeue_after is None else max(0.0, decision.requeue_after.total_seconds())
         if spec is not None and (decision.evaluate or decision.record_baseline):

@@ -29,6 +29,7 @@ class Settings:
         kubeconfig: File to reach the cluster by; None for the service account of the pod.
         identity: Who we are in the Lease; must survive a restart of the container.
         prometheus: The allow-list of Prometheus servers, name to options (`url`, `bearerTokenFile`, ...).
+        notification_hosts: Hosts that webhooks may be called on; `*` for any.
         host, port: Where /healthz, /readyz and /metrics listen.
         stalled_after: Seconds without a completed tick, while one is due, after which /healthz fails.
         resync: Seconds between two lists of all ModelRollouts, which find what a broken watch lost.
@@ -45,6 +46,7 @@ class Settings:
     prometheus: Mapping[str, Mapping[str, Any]]
     host: str
     port: int
+    notification_hosts: tuple[str, ...]
     log_format: str
     log_level: str
     stalled_after: float
@@ -72,7 +74,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         )
     kubeconfig = _kubeconfig(parsed.kubeconfig)
     return Settings(
-        namespaces=tuple(sorted({part.strip() for part in parsed.namespaces.split(",") if part.strip()})),
+        namespaces=_names(parsed.namespaces),
         kubeconfig=kubeconfig,
         context=parsed.kube_context or None,
         leader_election=_boolean("leader-election", parsed.leader_election),
@@ -82,6 +84,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         prometheus=_prometheus(parsed.prometheus_url, parsed.prometheus_config),
         host=parsed.host,
         port=_number("port", parsed.port, low=0, high=65535, whole=True),
+        notification_hosts=_names(parsed.notification_hosts),
         log_format=_choice("log-format", parsed.log_format, ("json", "text")),
         log_level=_choice("log-level", parsed.log_level, ("debug", "info", "warning", "error")),
         stalled_after=_number("stalled-after", parsed.stalled_after, low=5, high=3600),
@@ -105,6 +108,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         ("lease-namespace", "", "its namespace; by default that of the pod (POD_NAMESPACE)"),
         ("prometheus-url", "", "address of the only Prometheus, which is then called default"),
         ("prometheus-config", "", "YAML file: name of a Prometheus to its url, bearerTokenFile, caFile, ..."),
+        ("notification-hosts", "", "hosts that notifications may call, separated by commas; * for any"),
         ("host", "0.0.0.0", "address for /healthz, /readyz and /metrics"),  # noqa: S104 - probes come from outside
         ("port", "8080", "port for them; 0 for any free one"),
         ("log-format", "json", "json or text"),
@@ -144,6 +148,10 @@ def _prometheus(url: str, config: str) -> Mapping[str, Mapping[str, Any]]:
             '{"default": {"url": "http://prometheus:9090"}}, seen ' + repr(loaded)[:200]
         )
     return loaded
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(sorted({part.strip() for part in text.split(",") if part.strip()}))
 
 
 def _boolean(flag: str, text: str) -> bool:

@@ -35,7 +35,8 @@ class Tracked:
         samples: The last answers to its criteria, by name; for the spec of this generation.
         baselines: The same for what is being recorded on stable.
         refused_queries: Why Prometheus refuses a query, by criterion; None: not asked yet in this generation.
-        evaluate_at, evaluated_at: When its criteria are due again and were last asked, by the monotonic clock.
+        evaluate_at, evaluated_at: When its criteria are due again and were last asked, by the monotonic
+            clock.
         queries, queries_for: What to ask, and what that was made for.
         trouble: Why something could not be made (a problem), and until when to believe that.
         failures: Ticks that failed in a row.
@@ -74,7 +75,9 @@ class Tracked:
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> Tracked:
-        """A ModelRollout from the API server's JSON. Nothing in it is trusted to be of the right type but metadata."""
+        """A ModelRollout from the API server's JSON. Nothing in it is trusted to be of the right type but
+        metadata.
+        """
         meta = obj["metadata"]
         new = cls(
             namespace=meta["namespace"], name=meta["name"], uid=meta["uid"], created=meta["creationTimestamp"]
@@ -134,7 +137,9 @@ class Tracked:
 
     @property
     def status(self) -> ModelRolloutStatus:
-        """The status, parsed once a version; a fresh one where it cannot be understood, `status_error` says why."""
+        """The status, parsed once a version; a fresh one where it cannot be understood, `status_error` says
+        why.
+        """
         if self._raw_status is not NOT_PARSED:
             raw, self._raw_status = self._raw_status, NOT_PARSED
             try:

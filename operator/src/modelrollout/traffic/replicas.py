@@ -1,4 +1,6 @@
-"""Traffic by numbers of pods: a Service spreads requests evenly over its ready pods, whichever version they are."""
+"""Traffic by numbers of pods: a Service spreads requests evenly over its ready pods, whichever version they
+are.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ class ReplicasProvider:
     async def ensure(self, target: TrafficTarget) -> None:
         """Nothing is needed besides the Deployments and the Service."""
 
-    async def set_weight(self, target: TrafficTarget, *, weight: int, scales: Sequence[Scale]) -> int:
+    async def set_weight(
+        self,
+        target: TrafficTarget,
+        *,
+        weight: int,  # noqa: ARG002 - here the weight is the ratio of the counts
+        scales: Sequence[Scale],
+    ) -> int:
         """Sets the counts, all at once: whether one had to wait for the other was decided with them.
 
         Raises:

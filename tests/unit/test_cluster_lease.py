@@ -1,0 +1,148 @@
+"""The lease: one acts at a time, whoever may not act knows it, and a dead one is followed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from modelrollout.cluster import paths
+from modelrollout.cluster.errors import ApiUnavailableError, NotLeaderError
+from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
+from tests.support.fake_kube import FakeKube
+
+PATH = paths.lease("ns", "lock")
+
+
+class Replica:
+    """One competitor with short times."""
+
+    def __init__(self, api: FakeKube, identity: str) -> None:
+        self.leadership = Leadership()
+        settings = LeaseSettings(
+            namespace="ns",
+            name="lock",
+            identity=identity,
+            lease_seconds=1.0,
+            renew_seconds=0.5,
+            retry_seconds=0.05,
+        )
+        self.elector = Elector(api, settings, self.leadership)  # type: ignore[arg-type]
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> Replica:
+        self.task = asyncio.create_task(self.elector.run())
+        return self
+
+    def kill(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
+
+
+@asynccontextmanager
+async def replicas(api: FakeKube, *names: str) -> AsyncIterator[list[Replica]]:
+    started = []
+    for name in names:
+        started.append(Replica(api, name).start())
+        await asyncio.sleep(0.1)
+    yield started
+    for replica in started:
+        replica.kill()
+
+
+async def until_held(replica: Replica, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        await replica.leadership.acquired.wait()
+
+
+async def test_the_first_one_acts_and_the_second_waits() -> None:
+    async with replicas(FakeKube(), "a", "b") as (first, second):
+        await until_held(first)
+        await asyncio.sleep(0.6)
+        assert first.leadership.held
+        assert not second.leadership.held
+
+
+async def test_a_dead_one_is_followed_after_the_lease_has_run_out() -> None:
+    async with replicas(FakeKube(), "a", "b") as (first, second):
+        await until_held(first)
+        first.kill()
+        loop = asyncio.get_running_loop()
+        killed = loop.time()
+        await until_held(second)
+        assert loop.time() - killed >= 0.5
+        assert not first.leadership.held
+
+
+async def test_at_no_moment_two_act_though_the_server_comes_and_goes() -> None:
+    api = FakeKube()
+    both = 0
+    async with replicas(api, "a", "b") as (first, second):
+        await until_held(first)
+        for round_ in range(60):
+            if round_ % 7 == 0:
+                api.failures += [ApiUnavailableError(0, "", "down")] * 8
+            await asyncio.sleep(0.03)
+            both += first.leadership.held and second.leadership.held
+    assert both == 0
+
+
+async def test_a_restart_under_the_same_name_takes_its_own_lease_at_once() -> None:
+    api = FakeKube()
+    async with replicas(api, "a") as (first,):
+        await until_held(first)
+        first.kill()
+        again = Replica(api, "a").start()
+        await until_held(again, seconds=0.8)
+        again.kill()
+
+
+async def test_giving_it_back_lets_the_other_one_in_at_once() -> None:
+    api = FakeKube()
+    async with replicas(api, "a", "b") as (first, second):
+        await until_held(first)
+        first.kill()
+        await first.elector.release()
+        assert not first.leadership.held
+        await until_held(second, seconds=0.8)
+
+
+async def test_an_outage_longer_than_the_lease_stops_the_acting_and_heals() -> None:
+    api = FakeKube()
+    async with replicas(api, "a") as (first,):
+        await until_held(first)
+        api.failures += [ApiUnavailableError(0, "", "down")] * 200
+        async with asyncio.timeout(3):
+            await first.leadership.lost.wait()
+        with pytest.raises(NotLeaderError):
+            first.leadership.require()
+        api.failures.clear()
+        await until_held(first)
+
+
+async def test_of_two_that_try_at_once_one_gets_a_conflict() -> None:
+    api = FakeKube()
+    api.delay = 0.01
+    async with replicas(api) as _:
+        pair = [Replica(api, name).start() for name in ("a", "b")]
+        await asyncio.sleep(0.3)
+        assert sum(replica.leadership.held for replica in pair) == 1
+        for replica in pair:
+            replica.kill()
+
+
+async def test_leadership_ends_by_itself_when_nobody_extends_it() -> None:
+    now = 100.0
+    leadership = Leadership(clock=lambda: now)
+    leadership.extend(105.0)
+    leadership.require()
+    now = 105.0
+    assert not leadership.held
+    with pytest.raises(NotLeaderError):
+        leadership.require()
+
+
+async def test_no_election_means_always() -> None:
+    assert Leadership.always().held
