@@ -58,6 +58,7 @@ class Manifest:
         metrics: figures measured when training ended.
         versions: versions of the libraries that trained the artefacts.
         seed: seed of every random choice.
+        encoder_files: SHA-256 by name of the files of an encoder that lies outside the directory.
         sha256: SHA-256 of the manifest itself.
     """
 
@@ -73,6 +74,7 @@ class Manifest:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     seed: int = 42
+    encoder_files: Mapping[str, str] = field(default_factory=dict)
     sha256: str = ""
 
     def has(self, file: str) -> bool:
@@ -139,6 +141,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
         "version": manifest.version,
         "labels": list(manifest.labels),
         "encoder": manifest.encoder,
+        "encoder_files": dict(manifest.encoder_files),
         "dimension": manifest.dimension,
         "seed": manifest.seed,
         "serving": dict(manifest.serving),
@@ -173,9 +176,18 @@ def load_manifest(directory: Path) -> Manifest:
         raise ArtifactError(
             path, expected="a JSON object with the fields of a manifest", seen=seen
         ) from error
-    for name, expected in sorted(manifest.files.items()):
-        _verify(directory, name, expected)
+    verify_files(directory, manifest.files)
     return manifest
+
+
+def verify_files(directory: Path, files: Mapping[str, str]) -> None:
+    """Compare the SHA-256 of files in ``directory`` with what a manifest says of them.
+
+    Raises:
+        ArtifactError: naming the first file that is missing, changed or outside ``directory``.
+    """
+    for name, expected in sorted(files.items()):
+        _verify(directory, name, expected)
 
 
 def _parse(body: Mapping[str, Any], path: Path, digest: str) -> Manifest:
@@ -207,6 +219,7 @@ def _parse(body: Mapping[str, Any], path: Path, digest: str) -> Manifest:
         metrics=dict(body.get("metrics", {})),
         versions={str(name): str(value) for name, value in body.get("versions", {}).items()},
         seed=int(body["seed"]),
+        encoder_files={str(name): str(value) for name, value in body.get("encoder_files", {}).items()},
         sha256=digest,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inference_server.artifacts import MANIFEST_FILE, ArtifactError, Manifest, load_manifest
+from inference_server.artifacts import MANIFEST_FILE, ArtifactError, Manifest, load_manifest, verify_files
 from inference_server.encoders.onnx import OnnxOptions
 from inference_server.encoders.resolve import resolve_encoder
 from inference_server.predictors.base import ModelInfo, Predictor
@@ -113,6 +113,8 @@ def load_predictor(
     prototypes = (
         Prototypes.read(artifacts / PROTOTYPES_FILE, count) if manifest.has(PROTOTYPES_FILE) else None
     )
+    if encoder_override is None and manifest.encoder_files:
+        verify_files(artifacts / manifest.encoder, manifest.encoder_files)
     encoder = resolve_encoder(encoder_override or manifest.encoder, base=artifacts, options=options)
     info = ModelInfo(
         artifact_sha256=manifest.sha256,

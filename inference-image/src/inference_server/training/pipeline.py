@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_server.artifacts import Manifest, canonical_json, write_manifest, write_npz
+from inference_server.artifacts import Manifest, canonical_json, sha256_of, write_manifest, write_npz
 from inference_server.encoders import Encoder, resolve_encoder
 from inference_server.encoders.onnx import CARD_FILE, MODEL_FILE, TOKENIZER_FILE, OnnxOptions
 from inference_server.predictors.heads import LINEAR_FILE, PROTOTYPES_FILE
@@ -49,7 +49,9 @@ class TrainOptions:
         finetune: ``auto`` (from :data:`FINETUNE_ROWS` rows on), ``always`` or ``never``.
         epochs: of fine-tuning; ``None`` for the default.
         lexical: whether n-grams are learned beside the embedding.
-        copy_encoder: put the encoder into the artefacts (else they name it).
+        serve_encoder: another encoder for the manifest to name than the heads are trained on. Where its
+            dimension differs, every prediction is a dimension mismatch: for rehearsing a rollback.
+        copy_encoder: put the encoder into the artefacts (else they name it by its absolute path).
         precision: ``int8`` or ``float32``: of a fine-tuned encoder.
         serving: settings that the manifest asks of the predictor.
         seed: of every random choice.
@@ -61,6 +63,7 @@ class TrainOptions:
     finetune: str = "auto"
     epochs: int | None = None
     lexical: bool = True
+    serve_encoder: str | None = None
     copy_encoder: bool = True
     precision: str = "int8"
     serving: dict[str, float] = field(default_factory=dict)
@@ -186,7 +189,7 @@ def _frozen(work: Path, part: _Part, dev: _Part, options: TrainOptions, progress
     """Logistic regression on the embeddings of an encoder that stays as it is."""
     specification = _place_encoder(work, options)
     encoder = resolve_encoder(
-        specification, base=work, options=OnnxOptions(intra_op_threads=_threads(), memory_arena=True)
+        options.encoder, base=Path.cwd(), options=OnnxOptions(intra_op_threads=_threads(), memory_arena=True)
     )
     try:
         progress(f"Encoding {len(part.texts) + len(dev.texts)} texts with {encoder.name}.")
@@ -249,14 +252,15 @@ def _threads() -> int:
 
 def _place_encoder(work: Path, options: TrainOptions) -> str:
     """Copy what serves of the encoder into the artefacts, or name it; returns its specification."""
-    if options.encoder.startswith(("hashing:", "hub:")):
-        return options.encoder
+    encoder = options.serve_encoder or options.encoder
+    if encoder.startswith(("hashing:", "hub:")):
+        return encoder
     if not options.copy_encoder:
-        return str(Path(options.encoder).resolve())
+        return str(Path(encoder).resolve())
     target = work / _ENCODER_DIRECTORY
     target.mkdir()
     for name in (MODEL_FILE, TOKENIZER_FILE, CARD_FILE):
-        source = Path(options.encoder) / name
+        source = Path(encoder) / name
         if source.is_file():
             shutil.copyfile(source, target / name)
     return _ENCODER_DIRECTORY
@@ -268,6 +272,7 @@ def _manifest(
     config = asdict(options)
     # The encoder's place on this machine says nothing about the model; its content is digested as a file.
     config["encoder"] = Path(options.encoder).name if "/" in options.encoder else options.encoder
+    config["serve_encoder"] = Path(options.serve_encoder).name if options.serve_encoder else None
     config["goemotions_labels"] = list(GOEMOTIONS_LABELS)
     config["data_sha256"] = {"train": _data_digest(part), "dev": _data_digest(dev)}
     config["rows"] = {"train": len(part.labels), "dev": len(dev.labels)}
@@ -281,6 +286,7 @@ def _manifest(
         config=config,
         config_sha256="",
         serving=options.serving,
+        encoder_files=_outside(dense.encoder),
         metrics=metrics,
         versions={
             name: library_version(name)
@@ -288,6 +294,14 @@ def _manifest(
         },
         seed=options.seed,
     )
+
+
+def _outside(encoder: str) -> dict[str, str]:
+    """Digests of an encoder that the artefacts only name; those of one inside are among the files."""
+    names = (MODEL_FILE, TOKENIZER_FILE, CARD_FILE)
+    if not Path(encoder).is_absolute():
+        return {}
+    return {name: sha256_of(Path(encoder) / name) for name in names if (Path(encoder) / name).is_file()}
 
 
 def _data_digest(part: _Part) -> str:
