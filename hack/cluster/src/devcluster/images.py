@@ -99,7 +99,7 @@ def _build_one(daemon: Docker, image: ProjectImage, base: str) -> str:
     if not dockerfile.is_file():
         raise UnknownImageError(f"expected the Dockerfile of {image.name} at {dockerfile}, it does not exist")
     files = _context(image)
-    reference = f"modelrollout/{image.name}:{_tag(files, daemon.image_id(base))}"
+    reference = f"modelrollout/{image.name}:{content_tag(files, daemon.image_id(base))}"
     if daemon.has_image(reference):
         say(f"{reference} is built already")
         return reference
@@ -139,7 +139,8 @@ def _files(path: Path) -> list[Path]:
     return [p for p in sorted(path.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
 
 
-def _tag(files: dict[str, Path], base_id: str) -> str:
+def content_tag(files: dict[str, Path], base_id: str) -> str:
+    """The tag of an image made from these files (by their path in the context) on this base."""
     digest = hashlib.sha256(base_id.encode())
     for name, path in files.items():
         digest.update(f"\0{name}\0{os.access(path, os.X_OK)}\0".encode())

@@ -1,0 +1,173 @@
+"""The parts that need no cluster: names, ports, settings read from the machine, what a context holds."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from devcluster import capabilities, images, kindcluster, pipsettings, ports, verify
+from devcluster.cleanup import mounts_below
+from devcluster.cluster import checked_name
+from devcluster.errors import ResourceError, UnknownImageError, UsageError
+from devcluster.paths import repository_root, require_free
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "-a", "a-", "a/b", "../a", "a" * 41, "a b"])
+def test_a_name_that_cannot_be_a_directory_and_a_container_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="a cluster's name is"):
+        checked_name(name)
+
+
+def test_ports_given_out_are_free_and_differ(own_state: Path) -> None:
+    first, second = ports.free_ports(20), ports.free_ports(20)
+    assert len({*first, *second}) == 40
+    assert all(ports.is_free(port) for port in first)
+
+
+def test_a_taken_port_is_said_with_what_to_do() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(
+            ResourceError, match=rf"port {port} on 127\.0\.0\.1, which is taken .*choose another"
+        ):
+            ports.require_free(port, "the API server")
+
+
+def test_a_full_disk_names_the_directory_and_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(
+        ResourceError, match=r"a test needs 1073741824\.0 GiB free below .*MODELROLLOUT_CACHE"
+    ):
+        require_free(tmp_path / "not" / "there", 1 << 60, "a test")
+
+
+def test_missing_capabilities_are_read_from_the_bounding_set() -> None:
+    everything = (1 << 41) - 1
+    assert capabilities.missing(f"CapBnd:\t{everything:016x}\n") == []
+    without = everything & ~(1 << 24) & ~(1 << 39)
+    assert capabilities.missing(f"CapEff:\t0\nCapBnd:\t{without:016x}\n") == ["CAP_SYS_RESOURCE", "CAP_BPF"]
+
+
+def test_the_control_group_version_is_detected(tmp_path: Path) -> None:
+    assert capabilities.cgroup_version(tmp_path) == 1
+    (tmp_path / "cgroup.controllers").touch()
+    assert capabilities.cgroup_version(tmp_path) == 2
+
+
+def test_the_kubelet_is_told_about_control_groups_only_where_needed() -> None:
+    settings = kindcluster.load_config(repository_root() / "kind-config.yaml")
+    old, new = (kindcluster.adapted(settings, cgroups=version) for version in (1, 2))
+    assert any("failCgroupV1: false" in patch for patch in old["kubeadmConfigPatches"])
+    assert not any("failCgroupV1" in patch for patch in new["kubeadmConfigPatches"])
+    assert new == settings
+
+
+@pytest.mark.parametrize("content", ["- a list", "kind: Deployment", "{unclosed", None])
+def test_a_file_that_is_no_kind_configuration_is_refused(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "kind.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UsageError, match="expected kind's configuration"):
+        kindcluster.load_config(file)
+
+
+def test_the_network_avoids_every_route() -> None:
+    assert (
+        kindcluster.free_subnet("default via 192.0.2.1 dev eth0\n192.0.2.0/24 dev eth0\n") == "172.31.0.0/24"
+    )
+    taken = "default via 172.31.0.1 dev eth0\n172.31.0.0/16 dev eth0 src 172.31.5.5\n172.30.0.0/24 dev br-1\n"
+    assert kindcluster.free_subnet(taken) == "172.30.1.0/24"
+    with pytest.raises(UsageError, match="is routed on this machine"):
+        kindcluster.free_subnet("172.16.0.0/12 dev eth0")
+
+
+def _dns_answer(code: int = 0, address: bytes | None = bytes([10, 146, 0, 1])) -> bytes:
+    question = verify.dns_query("kubernetes.default.svc.cluster.local")[14:]
+    record = b"" if address is None else b"\xc0\x0c" + struct.pack(">2HIH", 1, 1, 5, 4) + address
+    message = struct.pack(">6H", 0x4D52, 0x8180 | code, 1, int(bool(record)), 0, 0) + question + record
+    return struct.pack(">H", len(message)) + message
+
+
+def test_a_dns_answer_gives_the_address() -> None:
+    assert verify.dns_address(_dns_answer()) == "10.146.0.1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "got nothing"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "expected an answer to our DNS question"),
+        (_dns_answer(code=3, address=None), "code 3 and 0 records"),
+        (_dns_answer(address=None), "code 0 and 0 records"),
+    ],
+)
+def test_anything_else_proves_nothing(answer: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        verify.dns_address(answer)
+
+
+def test_an_unknown_image_is_named_with_those_there_are() -> None:
+    with pytest.raises(
+        UnknownImageError, match="no image operater; it has operator, inference-server, prometheus"
+    ):
+        images.named(["operater"])
+
+
+def test_the_context_is_what_the_dockerfile_copies() -> None:
+    text = "FROM a AS b\nCOPY x/y.txt .build-pi[p] \\\n  z /to/\nCOPY --from=b /q /q\nCOPY --chown=1:1 w /to\nRUN COPY\n"
+    assert images.copied(text) == ["x/y.txt", "z", "w"]
+
+
+def test_every_dockerfile_copies_files_that_exist() -> None:
+    for image in images.ALL:
+        dockerfile = repository_root() / image.dockerfile
+        assert dockerfile.is_file(), image
+        for pattern in images.copied(dockerfile.read_text()):
+            assert any(repository_root().glob(pattern)) or pattern in image.extra, (image.name, pattern)
+
+
+def test_the_tag_follows_content_and_base(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("one")
+    first = images.content_tag({"f": file}, "sha256:a")
+    assert images.content_tag({"f": file}, "sha256:a") == first
+    assert images.content_tag({"f": file}, "sha256:b") != first
+    file.chmod(0o755)
+    assert images.content_tag({"f": file}, "sha256:a") != first
+    file.chmod(0o644)
+    file.write_text("two")
+    assert images.content_tag({"f": file}, "sha256:a") != first
+
+
+def test_pips_settings_are_read_as_pip_prints_them() -> None:
+    listing = ":env:.index-url='https://index.example.org/env'\nglobal.cert='/c.pem'\nglobal.index-url='https://no'\n"
+    assert pipsettings.effective(listing) == {"index-url": "https://index.example.org/env", "cert": "/c.pem"}
+
+
+def test_a_machine_without_settings_of_its_own_adds_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pipsettings, "_pip_config", lambda: "")
+    monkeypatch.setattr(pipsettings, "_LOCAL_AUTHORITIES", tmp_path)
+    assert pipsettings.files() == {}
+
+
+def test_a_bundle_of_certificates_goes_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("certificates")
+    monkeypatch.setattr(pipsettings, "_pip_config", lambda: f"global.cert='{bundle}'\nglobal.timeout='3'\n")
+    assert pipsettings.files() == {"ca.crt": b"certificates"}
+
+
+def test_mounts_are_listed_innermost_first() -> None:
+    found = mounts_below(Path("/proc"), Path("/sys"))
+    assert Path("/proc") in found
+    depths = [len(path.parts) for path in found]
+    assert depths == sorted(depths, reverse=True)
+    assert mounts_below(Path("/pro")) == []
