@@ -1,12 +1,8 @@
-"""Writes charts/kustomize/{crd,operator}.yaml: what the chart renders by default, without what needs Helm.
-
-python hack/dashboards/render_kustomize.py [DIRECTORY]
-"""
+"""Writes charts/kustomize/{crd,operator}.yaml: what the chart renders by default, without what needs Helm."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -46,12 +42,8 @@ def _labels(document: dict[str, Any]) -> Iterator[dict[str, str]]:
     yield document.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
 
 
-def main() -> None:
+def write(target: Path) -> None:
     """Write both files."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "charts" / "kustomize"
+    target.mkdir(exist_ok=True)
     (target / "operator.yaml").write_text(render())
     (target / "crd.yaml").write_text((ROOT / "crds" / "modelrollout.yaml").read_text())
-
-
-if __name__ == "__main__":
-    main()

@@ -42,10 +42,11 @@ def _section(cluster: Cluster, namespace: str) -> str:
                 cluster, "logs", "-n", namespace, columns[0], f"--tail={LOG_LINES}", "--all-containers"
             )
             lines += [f"The end of the log of {columns[0]}:", said]
+    columns_wanted = "WHEN:.lastTimestamp,REASON:.reason,ABOUT:.involvedObject.name,MESSAGE:.message"
+    chosen = ("--field-selector=type=Warning", "--sort-by=.lastTimestamp")
     warnings = _try(
-        cluster, "get", "events", "-n", namespace, "--field-selector=type=Warning",
-        "--sort-by=.lastTimestamp", "-o", "custom-columns=WHEN:.lastTimestamp,REASON:.reason,ABOUT:.involvedObject.name,MESSAGE:.message",
-    )  # fmt: skip
+        cluster, "get", "events", "-n", namespace, *chosen, "-o", f"custom-columns={columns_wanted}"
+    )
     lines += [f"Latest warnings in {namespace}:", "\n".join(warnings.splitlines()[-10:])]
     return "\n".join(lines)
 

@@ -53,7 +53,7 @@ class EndpointRecorder:
         return [reading for reading in list(self.readings) if reading.at >= at]
 
     def gone_at(self, deployment: str, *, after: float) -> float | None:
-        """When the Deployment had lost its last ready endpoint for good; None if it has some or never had any."""
+        """When the Deployment had lost its last ready endpoint for good; None if it has some or never had."""
         held = [reading.at for reading in self.readings if reading.at >= after and reading.ready[deployment]]
         if not held:
             return None

@@ -21,7 +21,8 @@ class Snapshot:
     Attributes:
         status: Of the ModelRollout.
         generation: Of the ModelRollout; a status with a lower observedGeneration speaks of an older spec.
-        values: Last value of each criterion, from the operator's own metrics (status is not written each tick).
+        values: Last value of each criterion, from the operator's own metrics: status is not written
+            at each tick.
         load: The load generator's counts.
     """
 
