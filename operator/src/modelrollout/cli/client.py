@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,43 +17,76 @@ from typing import Any, Final
 
 import yaml
 
-from modelrollout.api.commands import Verb, new_command
+from modelrollout.api.commands import Command, Verb, new_command
 from modelrollout.api.constants import COMMAND_ANNOTATION, PLURAL
+from modelrollout.cli.live import Live, live_values
+from modelrollout.cli.text import moment
 from modelrollout.cluster import paths
 from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
-from modelrollout.cluster.errors import ApiUnavailableError, GoneError
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, GoneError
 
 Object = dict[str, Any]
-OPERATOR_LABELS: Final = "app.kubernetes.io/name=modelrollout,app.kubernetes.io/component=operator"
+REFUSED: Final = "CommandRefused"
+REFUSAL_SECONDS: Final = 3.0
+"""How long to wait for the Event that says why a command was not carried out."""
+
+
+class CommandRefusedError(Exception):
+    """The operator did not carry a command out; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where to look: kubeconfig (None inside a pod), context and namespace (None: the context's own)."""
+    """Where to look.
+
+    Attributes:
+        kubeconfig: None inside a pod.
+        context: None for the current one.
+        namespace: That of the rollouts.
+        metrics: Address of the operator's /metrics; None to find it through the API server.
+    """
 
     kubeconfig: Path | None
     context: str | None
     namespace: str
+    metrics: str | None = None
+
+
+def default_kubeconfig() -> Path | None:
+    """The kubeconfig that is used if none is named: the first file of $KUBECONFIG that exists, else
+    ~/.kube/config."""
+    named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    candidates = named or [Path.home() / ".kube" / "config"]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def default_namespace(kubeconfig: Path | None, context: str | None) -> str:
     """The namespace that kubectl would use: that of the context, else `default`."""
     if kubeconfig is None or not kubeconfig.is_file():
         return "default"
-    loaded = yaml.safe_load(kubeconfig.read_text(encoding="utf-8")) or {}
-    wanted = context or loaded.get("current-context")
-    for entry in loaded.get("contexts") or ():
-        if entry.get("name") == wanted:
-            return str(entry.get("context", {}).get("namespace") or "default")
+    try:
+        loaded = yaml.safe_load(kubeconfig.read_text(encoding="utf-8")) or {}
+        wanted = context or loaded.get("current-context")
+        for entry in loaded.get("contexts") or ():
+            if entry.get("name") == wanted:
+                return str(entry.get("context", {}).get("namespace") or "default")
+    except (OSError, yaml.YAMLError, AttributeError):
+        return "default"  # connecting says what is wrong with the file
     return "default"
 
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncIterator[Rollouts]:
     """A connection for the time of one command."""
+    if target.kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise ApiError(
+            0,
+            "Configuration",
+            "expected a kubeconfig in $KUBECONFIG or ~/.kube/config, found none: name one with --kubeconfig",
+        )
     api = await KubeApi.connect(kubeconfig=target.kubeconfig, context=target.context)
     try:
-        yield Rollouts(api=api, namespace=target.namespace)
+        yield Rollouts(api=api, namespace=target.namespace, metrics=target.metrics)
     finally:
         await api.close()
 
@@ -62,6 +97,7 @@ class Rollouts:
 
     api: KubeApi
     namespace: str
+    metrics: str | None = None
 
     async def get(self, name: str) -> Object:
         """One ModelRollout. Raises ApiError, NotFoundError among them."""
@@ -70,7 +106,9 @@ class Rollouts:
     async def find(self, *, everywhere: bool = False) -> list[Object]:
         """Those of the namespace, or of all namespaces, by namespace and name."""
         path = paths.collection(paths.ROLLOUTS, PLURAL, None if everywhere else self.namespace)
-        items: list[Object] = (await self.api.get(path))["items"]
+        answer = await self.api.get(path)
+        about = {"apiVersion": answer["apiVersion"], "kind": answer["kind"].removesuffix("List")}
+        items: list[Object] = [about | item for item in answer["items"]]
         return sorted(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
     async def watch(self, name: str) -> AsyncIterator[Object | None]:
@@ -97,59 +135,70 @@ class Rollouts:
             except GoneError:
                 version = ""
             except ApiUnavailableError:
-                continue
+                await asyncio.sleep(0.5)
 
     async def command(self, name: str, verb: Verb, *, wait: float) -> Object | None:
-        """Ask the operator for something; the object once it has taken note, None if it has not by then."""
+        """Ask the operator for something; the object once it has taken note, None if it has not by then.
+
+        Raises:
+            CommandRefusedError: It took note and did not do it.
+        """
         command = new_command(verb, id_=uuid.uuid4().hex[:12], at=datetime.now(UTC), user=_user())
         body = {"metadata": {"annotations": {COMMAND_ANNOTATION: command.to_annotation()}}}
         path = paths.rollout(self.namespace, name)
-        await self.api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
-        deadline = time.monotonic() + wait
-        async for current in self.watch(name):
-            if current is None:
-                return None
-            if command.id in ((current.get("status") or {}).get("handledCommands") or ()):
-                return current
-            if time.monotonic() > deadline:
-                return None
+        before = await self.api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        try:
+            async with asyncio.timeout(wait):
+                async for current in self.watch(name):
+                    if current is None:
+                        return None
+                    status = current.get("status") or {}
+                    if command.id in (status.get("handledCommands") or ()):
+                        if _course(status) == _course(before.get("status") or {}):
+                            await self._raise_refusal(name, command)
+                        return current
+                    before = current
+        except TimeoutError:
+            return None
         return None
+
+    async def _raise_refusal(self, name: str, command: Command) -> None:
+        """The command changed nothing: the Event says why. None of it if there is no such Event."""
+        assert command.at is not None
+        asked = command.at.replace(microsecond=0)
+        deadline = time.monotonic() + REFUSAL_SECONDS
+        while time.monotonic() < deadline:
+            for event in reversed(await self.events(name)):
+                told = str(event.get("message", ""))
+                mine = event.get("reason") == REFUSED and told.startswith(f"{command.verb.value} ")
+                if mine and moment(event["lastTimestamp"]) >= asked:
+                    raise CommandRefusedError(told)
+            await asyncio.sleep(0.1)
 
     async def events(self, name: str) -> list[Object]:
         """The Events about one ModelRollout, oldest first."""
         query = {"fieldSelector": f"involvedObject.name={name},involvedObject.kind=ModelRollout"}
-        items: list[Object] = (
-            await self.api.get(paths.collection(paths.CORE, "events", self.namespace), query)
-        )["items"]
-        return sorted(items, key=lambda item: item.get("lastTimestamp") or item.get("eventTime") or "")
+        path = paths.collection(paths.CORE, "events", self.namespace)
+        items: list[Object] = (await self.api.get(path, query))["items"]
+        # Times have seconds only; the names that the operator gives end in nanoseconds.
+        return sorted(items, key=lambda item: (item.get("lastTimestamp") or "", item["metadata"]["name"]))
 
-    async def live_values(self, name: str) -> dict[str, float]:
-        """Criterion -> its value now, from the operator's own metrics; empty where they cannot be reached.
-
-        The status keeps values only where something changed, so that a quiet tick writes nothing.
-        """
-        try:
-            services = (await self.api.get(f"{paths.CORE}/services", {"labelSelector": OPERATOR_LABELS}))[
-                "items"
-            ]
-            for service in services:
-                meta = service["metadata"]
-                path = f"{paths.service(meta['namespace'], meta['name'])}:metrics/proxy/metrics"
-                values = dict(parse_values(await self.api.read_text(path), self.namespace, name))
-                if values:
-                    return values
-        except Exception:  # noqa: BLE001 - a convenience: without it the status is shown as it is written
-            return {}
-        return {}
+    async def live(self, name: str) -> Live:
+        """What the operator measures now; empty where its metrics cannot be reached."""
+        return await live_values(self.api, self.metrics, self.namespace, name)
 
 
-def parse_values(page: str, namespace: str, name: str) -> Iterator[tuple[str, float]]:
-    """(criterion, value) of one rollout from a page in the Prometheus text format."""
-    prefix = f'modelrollout_criterion_value{{namespace="{namespace}",name="{name}",criterion="'
-    for line in page.splitlines():
-        if line.startswith(prefix):
-            criterion, _, rest = line[len(prefix) :].partition('"')
-            yield criterion, float(rest.rsplit(" ", 1)[1])
+def _course(status: Mapping[str, Any]) -> object:
+    """What every command that is carried out changes something of."""
+    run, step = status.get("run") or {}, status.get("step") or {}
+    return (
+        status.get("phase") if status.get("phase") == "Succeeded" else None,
+        status.get("pause"),
+        status.get("rollback"),
+        (run.get("id"), run.get("skipAnalysis")),
+        (step.get("index"), step.get("approvedAt")),
+        (status.get("shadow") or {}).get("approvedAt"),
+    )
 
 
 def _user() -> str | None:
@@ -159,8 +208,14 @@ def _user() -> str | None:
         return None
 
 
+def without_noise(item: Mapping[str, Any]) -> Object:
+    """The object without managedFields, as kubectl shows it."""
+    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
+    return {**item, "metadata": metadata}
+
+
 def dumps(value: object, form: str) -> str:
     """An object as `json` or `yaml`."""
     if form == "json":
         return json.dumps(value, indent=2, ensure_ascii=False)
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip()
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True)).rstrip()

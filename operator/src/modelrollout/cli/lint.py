@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from modelrollout.api.constants import GROUP, KIND
@@ -16,6 +20,7 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.prometheus import QueryContext, build_rollout
 
 PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
+REPEATS = re.compile(r"\[(\d+)\] repeats")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -43,7 +48,7 @@ def lint_text(text: str) -> tuple[int, list[Finding]]:
             continue
         count += 1
         findings += [
-            Finding(line=line_of(node, path), path=path, message=message)
+            Finding(line=line_of(node, _culprit(path, message)), path=path, message=message)
             for path, message in _problems(document)
         ]
     return count, sorted(findings)
@@ -57,17 +62,24 @@ def _is_ours(document: Any) -> bool:
 
 def _problems(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     problems = manifest_problems(document)
-    yield from ((problem.path, problem.message) for problem in problems)
+    yield from ((problem.path, problem.message.removeprefix(f"{problem.path} ")) for problem in problems)
     if problems:
         return
     spec = ModelRolloutSpec.model_validate(document["spec"])
     for sentence in unsupported(spec):
-        yield sentence.split(" ", 1)[0].rstrip(":").replace("[]", ""), sentence
+        path = sentence.split(" ", 1)[0].rstrip(":")
+        yield path.replace("[]", ""), sentence.removeprefix(f"{path} ")
     context = QueryContext(namespace="namespace", rollout="rollout", candidate="candidate", stable="stable")
     queries = build_rollout("lint", spec.prometheus.name, spec.criteria, context)
     for index, criterion in enumerate(spec.criteria):
         if criterion.name in queries.problems:
             yield f"spec.criteria[{index}].query", queries.problems[criterion.name]
+
+
+def _culprit(path: str, message: str) -> str:
+    """The item that a list's problem speaks of: `names must be unique, but [1] repeats a`."""
+    repeated = REPEATS.search(message)
+    return f"{path}[{repeated[1]}]" if repeated else path
 
 
 def line_of(node: yaml.Node, path: str) -> int:
@@ -85,3 +97,36 @@ def line_of(node: yaml.Node, path: str) -> int:
         else:
             break
     return int(mark.line) + 1
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option("-o", "--output", "form", type=click.Choice(["json"]), help="Print findings as JSON.")
+def lint(files: tuple[str, ...], form: str | None) -> None:
+    """Check manifests offline: all that the API server and the operator would say, with line numbers."""
+    found: list[tuple[str, Finding]] = []
+    seen = 0
+    for name in files:
+        count, findings = lint_text(_read(name))
+        seen += count
+        found += [(name, finding) for finding in findings]
+    if form:
+        click.echo(json.dumps([{"file": name, **asdict(finding)} for name, finding in found], indent=2))
+    else:
+        for name, finding in found:
+            click.echo(f"{name}:{finding.line}: {finding.path}: {finding.message}")
+    if found:
+        raise SystemExit(1)
+    if not seen:
+        raise click.ClickException(f"expected a ModelRollout in {', '.join(files)}, found none")
+    if not form:
+        click.echo(f"{seen} ModelRollout{'s' if seen > 1 else ''}, nothing to complain about.")
+
+
+def _read(name: str) -> str:
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{name} cannot be read as text: {error}") from error

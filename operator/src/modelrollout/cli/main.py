@@ -1,40 +1,48 @@
-"""`kubectl modelrollout` (also `modelrollout`): look at rollouts, steer them, check files.
+"""`kubectl modelrollout` (also `modelrollout`): look at rollouts, steer them, check files, report.
 
-Exit codes: 0 done; 1 not done, or problems found; 2 the command line is wrong.
+Exit codes: 0 done; 1 not done, or problems found; 2 the command line is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.live import Live
 
 from modelrollout.api.commands import Verb
-from modelrollout.cli.client import Rollouts, Target, connected, default_namespace, dumps
-from modelrollout.cli.lint import lint_text
-from modelrollout.cli.view import detail, overview
-from modelrollout.cluster.errors import ApiError, NotFoundError
+from modelrollout.cli.backtesting import backtest
+from modelrollout.cli.client import (
+    Rollouts,
+    Target,
+    default_kubeconfig,
+    default_namespace,
+    dumps,
+    without_noise,
+)
+from modelrollout.cli.completion import completion, rollout_names
+from modelrollout.cli.lint import lint
+from modelrollout.cli.live import Live
+from modelrollout.cli.reporting import report
+from modelrollout.cli.session import console, run, show
+from modelrollout.cli.types import DURATION
+from modelrollout.cli.view import detail, explanation, overview
+from modelrollout.cli.watching import watch as watch_rollout
 
-T = TypeVar("T")
-FORMATS = click.Choice(["json", "yaml"])
-COMMAND_WAIT = 10.0
-VERBS = {
-    Verb.PROMOTE: "Go one step further: approve a waiting step, or end the present one now.",
+FORMATS: Final = click.Choice(["json", "yaml"])
+COMMAND_WAIT: Final = 10.0
+VERBS: Final = {
     Verb.PAUSE: "Hold where it is. Breaches still roll back.",
     Verb.RESUME: "Go on after a pause.",
     Verb.ABORT: "End the run: all traffic back to stable.",
     Verb.RETRY: "Start again at step 1 with a candidate that was rolled back or aborted.",
-    Verb.ROLLBACK: "After success: back to the previous version.",
+    Verb.ROLLBACK: "After success: back to the previous version. During a run: as abort.",
 }
+NAME: Final = click.argument("name", shell_complete=rollout_names)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,14 +52,29 @@ VERBS = {
 @click.option(
     "--kubeconfig", type=click.Path(path_type=Path), help="Kubeconfig; by default as kubectl finds it."
 )
+@click.option(
+    "--operator-metrics",
+    "metrics",
+    metavar="URL",
+    envvar="MODELROLLOUT_OPERATOR_METRICS",
+    help="Address of the operator's /metrics, for values fresher than the status; "
+    "by default it is asked through the API server.",
+)
 @click.pass_context
 def cli(
-    context: click.Context, namespace: str | None, context_name: str | None, kubeconfig: Path | None
+    context: click.Context,
+    namespace: str | None,
+    context_name: str | None,
+    kubeconfig: Path | None,
+    metrics: str | None,
 ) -> None:
     """Look at model rollouts, steer them, and check their manifests."""
-    path = kubeconfig or _default_kubeconfig()
+    path = kubeconfig or default_kubeconfig()
     context.obj = Target(
-        kubeconfig=path, context=context_name, namespace=namespace or default_namespace(path, context_name)
+        kubeconfig=path,
+        context=context_name,
+        namespace=namespace or default_namespace(path, context_name),
+        metrics=metrics,
     )
 
 
@@ -61,49 +84,53 @@ def cli(
 @click.pass_obj
 def list_command(target: Target, everywhere: bool, form: str | None) -> None:
     """List rollouts, one line each."""
-    items = _run(target, partial(Rollouts.find, everywhere=everywhere))
+    items = run(target, partial(Rollouts.find, everywhere=everywhere))
     if form:
-        click.echo(dumps(items, form))
+        kept = [without_noise(item) for item in items]
+        click.echo(dumps({"apiVersion": "v1", "kind": "List", "items": kept}, form))
     elif not items:
-        click.echo(
-            f"No ModelRollouts in {'any namespace' if everywhere else f'namespace {target.namespace}'}."
-        )
+        place = "any namespace" if everywhere else f"namespace {target.namespace}"
+        click.echo(f"No ModelRollouts in {place}.", err=True)
     else:
-        Console(soft_wrap=True).print(overview(items, datetime.now(UTC), everywhere=everywhere))
+        show(overview(items, datetime.now(UTC), everywhere=everywhere), whole_lines=True)
 
 
 @cli.command()
-@click.argument("name")
-@click.option(
-    "-w", "--watch", is_flag=True, help="Stay, and show each change, until the rollout ends or Ctrl-C."
-)
+@NAME
+@click.option("-w", "--watch", is_flag=True, help="Stay, and show each change, until the run ends or Ctrl-C.")
+@click.option("--timeout", type=DURATION, help="With -w: give up (exit code 1) after so long, such as 30m.")
 @click.option("-o", "--output", "form", type=FORMATS, help="Print the object instead.")
 @click.pass_obj
-def status(target: Target, name: str, watch: bool, form: str | None) -> None:
-    """Show one rollout: traffic, criteria against their limits, steps, past runs."""
+def status(target: Target, name: str, watch: bool, timeout: float | None, form: str | None) -> None:
+    """Show one rollout: traffic, criteria against their limits, steps, past runs.
+
+    With -w the exit code is 0 if the run succeeds and 1 if traffic goes back to stable.
+    """
+    if watch and form:
+        raise click.UsageError(
+            "-w and -o exclude each other; `kubectl get mro NAME -w -o json` prints changes"
+        )
+    if timeout is not None and not watch:
+        raise click.UsageError("--timeout belongs to -w")
     if form:
-        click.echo(dumps(_run(target, lambda rollouts: rollouts.get(name)), form))
+        click.echo(dumps(without_noise(run(target, lambda r: r.get(name), name=name)), form))
     elif watch:
-        _run(target, lambda rollouts: _watch(rollouts, name))
+        raise SystemExit(_watch(target, name, timeout))
     else:
-        item, live = _run(target, lambda rollouts: _once(rollouts, name))
-        Console().print(detail(item, datetime.now(UTC), live))
+        item, live = run(target, lambda r: _once(r, name), name=name)
+        show(detail(item, datetime.now(UTC), live))
 
 
 @cli.command()
-@click.argument("name")
+@NAME
 @click.pass_obj
 def explain(target: Target, name: str) -> None:
     """Say in one sentence why a rollout is where it is and what it waits for."""
-    state = _run(target, lambda rollouts: rollouts.get(name)).get("status") or {}
-    click.echo(
-        state.get("message")
-        or f"The operator has not seen {name} yet: is it running, and does it watch here?"
-    )
+    click.echo(explanation(run(target, lambda r: r.get(name), name=name), datetime.now(UTC)))
 
 
 @cli.command()
-@click.argument("name")
+@NAME
 @click.option("--full", is_flag=True, help="Straight to 100 %, without the remaining steps.")
 @click.pass_obj
 def promote(target: Target, name: str, full: bool) -> None:
@@ -113,112 +140,48 @@ def promote(target: Target, name: str, full: bool) -> None:
 
 def _add_verb(verb: Verb, text: str) -> None:
     @cli.command(verb.value, help=text)
-    @click.argument("name")
+    @NAME
     @click.pass_obj
     def command(target: Target, name: str) -> None:
         _command(target, name, verb)
 
 
 for _verb, _text in VERBS.items():
-    if _verb is not Verb.PROMOTE:
-        _add_verb(_verb, _text)
-
-
-@cli.command()
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
-)
-def lint(files: tuple[str, ...]) -> None:
-    """Check manifests offline: all that the API server and the operator would say, with line numbers."""
-    wrong = seen = 0
-    for name in files:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        count, findings = lint_text(text)
-        seen += count
-        wrong += len(findings)
-        for finding in findings:
-            click.echo(f"{name}:{finding.line}: {finding.path}: {finding.message}")
-    if wrong:
-        raise SystemExit(1)
-    if not seen:
-        raise click.ClickException(f"expected a ModelRollout in {', '.join(files)}, found none")
-    click.echo(f"{seen} ModelRollout{'s' if seen > 1 else ''}, nothing to complain about.")
-
-
-@cli.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the completion script for a shell: source <(modelrollout completion bash)."""
-    from click.shell_completion import get_completion_class  # noqa: PLC0415 - only needed here
-
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(cli, {}, "modelrollout", "_MODELROLLOUT_COMPLETE").source())
+    _add_verb(_verb, _text)
+for _command_made_elsewhere in (lint, report, backtest, completion):
+    cli.add_command(_command_made_elsewhere)
 
 
 def _command(target: Target, name: str, verb: Verb) -> None:
-    item = _run(target, lambda rollouts: rollouts.command(name, verb, wait=COMMAND_WAIT))
+    item = run(target, lambda rollouts: rollouts.command(name, verb, wait=COMMAND_WAIT), name=name)
     if item is None:
         raise click.ClickException(
             f"asked for {verb.value}, but the operator has not taken note of it within {COMMAND_WAIT:.0f} s: "
             "is it running, and does it watch this namespace? It will act as soon as it does."
         )
-    state = item["status"]
-    click.echo(f"{name}: {state.get('phase')}. {state.get('message', '')}")
+    click.echo(f"{name}: {item['status'].get('phase')}. {explanation(item, datetime.now(UTC))}")
 
 
-async def _once(rollouts: Rollouts, name: str) -> tuple[dict[str, Any], dict[str, float]]:
-    return await rollouts.get(name), await rollouts.live_values(name)
+async def _once(rollouts: Rollouts, name: str) -> tuple[dict[str, Any], Live]:
+    item, live = await asyncio.gather(rollouts.get(name), rollouts.live(name))
+    return item, live
 
 
-async def _watch(rollouts: Rollouts, name: str) -> None:
-    console = Console()
-    latest: dict[str, Any] = {}
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-
-        async def refresh() -> None:
-            while True:
-                if latest:
-                    values = await rollouts.live_values(name)
-                    live.update(detail(latest, datetime.now(UTC), values), refresh=True)
-                await asyncio.sleep(1.0)
-
-        ticking = asyncio.create_task(refresh())
-        try:
-            async for item in rollouts.watch(name):
-                if item is None:
-                    console.print(f"{name} was deleted.")
-                    return
-                latest.clear()
-                latest.update(item)
-                live.update(detail(item, datetime.now(UTC)), refresh=True)
-        finally:
-            ticking.cancel()
-
-
-def _default_kubeconfig() -> Path | None:
-    named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-    candidates = named or [Path.home() / ".kube" / "config"]
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _run(target: Target, do: Callable[[Rollouts], Coroutine[Any, Any, T]]) -> T:
-    async def session() -> T:
-        async with connected(target) as rollouts:
-            return await do(rollouts)
+def _watch(target: Target, name: str, timeout: float | None) -> int:
+    async def watching(rollouts: Rollouts) -> int:
+        async with asyncio.timeout(timeout):
+            return await watch_rollout(rollouts, name, console())
 
     try:
-        return asyncio.run(session())
-    except NotFoundError as error:
-        raise click.ClickException(
-            f"{error} (namespace {target.namespace}): `list -A` shows what there is"
-        ) from error
-    except ApiError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        return run(target, watching, name=name)
+    except TimeoutError:
+        raise click.ClickException(f"the run has not ended within {timeout:g} s") from None
 
 
 def main() -> None:
     """Entry point of `kubectl-modelrollout` and `modelrollout`."""
-    cli(prog_name="kubectl modelrollout" if Path(sys.argv[0]).name.startswith("kubectl") else "modelrollout")
+    plugin = Path(sys.argv[0]).name.startswith("kubectl")
+    cli(
+        prog_name="kubectl modelrollout" if plugin else "modelrollout",
+        complete_var="_MODELROLLOUT_COMPLETE",
+    )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from modelrollout.api.durations import Duration, format_duration
+from modelrollout.api.durations import Duration
+from modelrollout.cli.live import Live
+from modelrollout.cli.text import criteria_of, exact, moment, percent, readable, since, value_text
 
 PHASE_COLOURS: Final = {
     "Succeeded": "green",
@@ -30,25 +33,27 @@ STATE_COLOURS: Final = {
     "Error": "yellow",
     "NoData": "yellow",
     "Pending": "dim",
+    "Running": "cyan",
+    "Succeeded": "green",
+    "Failed": "red",
+    "TimedOut": "red",
+    "ImagePullFailed": "red",
+    "RolledBack": "red",
+    "Aborted": "yellow",
+    "Superseded": "yellow",
 }
+FINISHED: Final = (None, "Idle", "Succeeded", "RolledBack", "Invalid")
+HISTORY: Final = 5
 BAR: Final = 40
+Fields = Mapping[str, Any]
 
 
-def overview(items: Sequence[Mapping[str, Any]], now: datetime, *, everywhere: bool) -> Table:
+def overview(items: Sequence[Fields], now: datetime, *, everywhere: bool) -> Table:
     """One line for each rollout."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (
-        *(("NAMESPACE",) if everywhere else ()),
-        "NAME",
-        "PHASE",
-        "STEP",
-        "WEIGHT",
-        "OBSERVED",
-        "CANDIDATE",
-    ):
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    columns = ("NAME", "PHASE", "STEP", "WEIGHT", "OBSERVED", "CANDIDATE", "REASON", "AGE")
+    for column in (*(("NAMESPACE",) if everywhere else ()), *columns):
         table.add_column(column, no_wrap=True)
-    table.add_column("REASON")
-    table.add_column("AGE", justify="right")
     for item in items:
         status, meta = item.get("status") or {}, item["metadata"]
         weight = status.get("weight") or {}
@@ -56,165 +61,189 @@ def overview(items: Sequence[Mapping[str, Any]], now: datetime, *, everywhere: b
             *((meta["namespace"],) if everywhere else ()),
             meta["name"],
             _phase(status),
-            (status.get("step") or {}).get("progress", "-"),
-            _percent(weight.get("desired")),
-            _percent(weight.get("observed")),
+            (status.get("step") or {}).get("progress") or "-",
+            percent(weight.get("desired")),
+            percent(weight.get("observed")),
             status.get("candidate") or "-",
             status.get("reason") or "-",
-            _since(meta.get("creationTimestamp"), now),
+            since(meta.get("creationTimestamp"), now),
         )
     return table
 
 
-def detail(item: Mapping[str, Any], now: datetime, live: Mapping[str, float] | None = None) -> RenderableType:
-    """Everything about one rollout that fits on a screen; `live` are values fresher than the status."""
+def detail(item: Fields, now: datetime, live: Live | None = None) -> RenderableType:
+    """Everything about one rollout that fits on a screen; `live` is fresher than the status."""
     status, meta = item.get("status") or {}, item["metadata"]
     parts: list[RenderableType] = [_head(meta, status, now)]
-    if status.get("message"):
-        parts.append(
-            Text(
-                f"  {status['message']}", style="dim" if status.get("phase") in ("Idle", "Succeeded") else ""
-            )
-        )
-    parts.append(_traffic(status))
-    criteria = _criteria(status, now, live or {})
-    if criteria is not None:
-        parts.extend((Text(), criteria))
-    steps = _steps(item, status, now)
-    if steps is not None:
-        parts.extend((Text(), steps))
-    history = status.get("history") or ()
-    if history:
-        parts.extend((Text(), _history(history, now)))
+    told = explanation(item, now)
+    parts.append(
+        Padding(Text(told, style="dim" if status.get("phase") in ("Idle", "Succeeded") else ""), (0, 2))
+    )
+    if status:
+        parts.extend((Text(), *_traffic(status)))
+    for block in (_criteria(item, now, live or Live()), _validations(status, now), _plan(item, status, now)):
+        if block is not None:
+            parts.extend((Text(), block))
+    parts.extend(_history(status.get("history") or (), now))
     return Group(*parts)
 
 
-def _head(meta: Mapping[str, Any], status: Mapping[str, Any], now: datetime) -> Text:
+def explanation(item: Fields, now: datetime) -> str:
+    """Why a rollout is where it is and what it waits for."""
+    status, meta = item.get("status") or {}, item["metadata"]
+    if not status.get("phase"):
+        return "The operator has not seen it yet: is it running, and does it watch this namespace?"
+    message = readable(status.get("message") or status.get("reason") or "", now)
+    seen, wanted = status.get("observedGeneration"), meta.get("generation")
+    if seen is not None and wanted is not None and seen < wanted:
+        message += " The operator has not seen the last change of the spec yet."
+    if meta.get("deletionTimestamp"):
+        message += " It is being deleted; that ends once all traffic is back on stable."
+    return message
+
+
+def line(item: Fields, now: datetime) -> str:
+    """A rollout in one line, for a log: where it is, its weights, and why."""
+    status = item.get("status") or {}
+    step, weight = status.get("step") or {}, status.get("weight") or {}
+    parts = [
+        status.get("phase") or "Unknown",
+        f"step {step['progress']}" if step.get("progress") and status.get("phase") not in FINISHED else "",
+        f"desired {percent(weight['desired'])}, observed {percent(weight.get('observed'))}" if weight else "",
+    ]
+    return f"{'  '.join(part for part in parts if part)}: {explanation(item, now)}"
+
+
+def _head(meta: Fields, status: Fields, now: datetime) -> Text:
     text = Text.assemble((f"{meta['namespace']}/{meta['name']}", "bold"), "  ", _phase(status))
-    step = status.get("step") or {}
-    if step.get("progress") and not _finished(status):
+    run, step = status.get("run") or {}, status.get("step") or {}
+    if step.get("progress") and status.get("phase") not in FINISHED:
         text.append(f"  step {step['progress']}")
-    run = status.get("run") or {}
-    if run.get("startedAt"):
-        text.append(f"  started {_since(run['startedAt'], now)} ago", style="dim")
+    if run.get("finishedAt"):
+        text.append(f"  {since(run['finishedAt'], now)} ago", style="dim")
+        text.append(f" after {exact(moment(run['finishedAt']) - moment(run['startedAt']))}", style="dim")
+    elif run.get("startedAt"):
+        text.append(f"  for {since(run['startedAt'], now)}", style="dim")
     return text
 
 
-def _traffic(status: Mapping[str, Any]) -> RenderableType:
+def _traffic(status: Fields) -> Iterator[RenderableType]:
     weight, pods = status.get("weight") or {}, status.get("pods") or {}
     observed = weight.get("observed")
-    filled = round(BAR * (observed or 0.0) / 100)
-    table = Table.grid(padding=(0, 2))
-    bar = Text.assemble(("█" * filled, "yellow"), ("█" * (BAR - filled), "green"))
-    table.add_row("", bar, Text(f"desired {_percent(weight.get('desired'))}, observed {_percent(observed)}"))
-    rows = (("stable", status.get("stable"), "green"), ("candidate", status.get("candidate"), "yellow"))
+    filled = min(BAR, max(0, round(BAR * (observed or 0.0) / 100)))
+    bar = Text.assemble("  ", ("█" * filled, "yellow"), ("░" * (BAR - filled), "green"))
+    bar.append(f"  {percent(observed)} observed, {percent(weight.get('desired'))} desired")
+    yield bar
+    table = Table.grid(padding=(0, 2, 0, 0))
+    rows = (("candidate", status.get("candidate"), "yellow"), ("stable", status.get("stable"), "green"))
     for role, name, colour in rows:
         count = pods.get(role) or {}
         ready = f"{count.get('ready', 0)} of {count.get('desired', 0)} pods ready" if count else ""
-        table.add_row("", Text.assemble((f"{role:<10}", colour), name or "-"), ready)
-    return table
+        table.add_row("", Text(role, style=colour), name or "-", ready)
+    yield table
 
 
-def _criteria(status: Mapping[str, Any], now: datetime, live: Mapping[str, float]) -> Table | None:
+def _criteria(item: Fields, now: datetime, live: Live) -> RenderableType | None:
+    status = item.get("status") or {}
     criteria = status.get("criteria") or ()
     if not criteria:
         return None
+    known = criteria_of(item)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column, justify in (
-        ("  CRITERION", "left"),
-        ("STATE", "left"),
-        ("VALUE", "right"),
-        ("LIMIT", "left"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # literals of rich
-    table.add_column("FOR", justify="right")
-    table.add_column("WHY", overflow="fold")
+    table.add_column("  CRITERION", no_wrap=True)
+    table.add_column("STATE", no_wrap=True)
+    table.add_column("VALUE", justify="right", no_wrap=True)
+    table.add_column("LIMIT", overflow="fold")
+    table.add_column("FOR", justify="right", no_wrap=True)
+    troubles: list[RenderableType] = []
     for criterion in criteria:
-        state = criterion["state"]
-        value = live.get(criterion["name"], criterion.get("value"))
-        told = criterion.get("message", "") if state != "Pass" else ""
+        name = criterion["name"]
+        state = live.states.get(name, criterion["state"])
         table.add_row(
-            f"  {criterion['name']}",
-            Text(
-                state + (" (breached)" if criterion.get("breached") else ""),
-                style=STATE_COLOURS.get(state, ""),
-            ),
-            "-" if value is None else f"{value:.4g}",
-            criterion.get("limit", ""),
-            _since(criterion.get("since"), now),
-            told,
+            f"  {name}",
+            _state(state, criterion, dry_run=name in known and known[name].dry_run),
+            value_text(known.get(name), live.values.get(name, criterion.get("value"))),
+            criterion.get("limit") or "-",
+            since(criterion.get("since"), now) if state == criterion["state"] else "0s",
         )
+        if state in ("NoData", "Error") and criterion.get("message"):
+            told = Text.assemble((f"{name}: ", STATE_COLOURS[state]), readable(criterion["message"], now))
+            troubles.append(Padding(told, (0, 2)))
+    return Group(table, *troubles)
+
+
+def _state(state: str, criterion: Fields, *, dry_run: bool) -> Text:
+    breached = criterion.get("breached") and state == criterion["state"]
+    more = ", breached" if breached else ""
+    return Text(f"{state}{more}{' (dry run)' if dry_run else ''}", style=STATE_COLOURS.get(state, ""))
+
+
+def _validations(status: Fields, now: datetime) -> RenderableType | None:
+    run = (status.get("run") or {}).get("id")
+    mine = [entry for entry in status.get("validations") or () if entry.get("run") == run]
+    if not mine:
+        return None
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("  VALIDATION", "BEFORE STEP", "STATE", "FOR"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("WHY", overflow="fold")
+    for entry in mine:
+        start, end = entry.get("startedAt"), entry.get("finishedAt")
+        took = exact(moment(end) - moment(start)) if start and end else since(start, now)
+        state = Text(entry["state"], style=STATE_COLOURS.get(entry["state"], ""))
+        table.add_row(f"  {entry['name']}", str(entry["step"] + 1), state, took, entry.get("message", ""))
     return table
 
 
-def _steps(item: Mapping[str, Any], status: Mapping[str, Any], now: datetime) -> Text | None:
+def _plan(item: Fields, status: Fields, now: datetime) -> Text | None:
     steps = item.get("spec", {}).get("steps") or ()
     step = status.get("step")
-    if not steps or step is None or _finished(status):
+    if not steps or not step or status.get("phase") in FINISHED:
         return None
     text = Text("  steps  ", style="bold")
     for index, entry in enumerate(steps):
         style = "green" if index < step["index"] else "bold cyan" if index == step["index"] else "dim"
         text.append(("" if index == 0 else " → ") + f"{entry['weight']} %", style=style)
-    left = _left(steps[step["index"]], step, now) if step["index"] < len(steps) else None
-    if left is not None:
+    observing = status.get("observation")
+    if observing is not None:
+        length = item["spec"].get("observation", {}).get("duration")
+        left = _left(length, observing.get("startedAt"), observing.get("pausedSeconds", 0.0), now)
+        text.append(" → observation", style="bold cyan")
+    else:
+        entry = steps[min(step["index"], len(steps) - 1)]
+        left = _left(entry.get("duration"), step.get("reachedAt"), step.get("pausedSeconds", 0.0), now)
+    if left and status.get("phase") != "Paused":
         text.append(f"   {left}", style="dim")
     return text
 
 
-def _left(entry: Mapping[str, Any], step: Mapping[str, Any], now: datetime) -> str | None:
-    if not entry.get("duration"):
-        return None
-    if not step.get("reachedAt"):
-        return "waiting for the weight"
-    duration = timedelta(seconds=Duration(entry["duration"]).seconds + step.get("pausedSeconds", 0.0))
-    left = (_time(step["reachedAt"]) + duration - now).total_seconds()
-    return f"{format_duration(int(left))} left" if left >= 1 else "time is up"
+def _left(length: str | None, start: str | None, paused: float, now: datetime) -> str:
+    """How much of a step's duration is left; it counts from when the weight was reached."""
+    if not length:
+        return ""
+    if not start:
+        return f"{length} from when the weight is reached"
+    left = moment(start) + Duration(length).timedelta + timedelta(seconds=paused) - now
+    return f"{exact(left)} left" if left >= timedelta(seconds=1) else "time is up"
 
 
-def _history(history: Sequence[Mapping[str, Any]], now: datetime) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("  RUN", "RESULT", "ENDED", "WHY"):
-        table.add_column(column, overflow="fold")
-    for entry in history[:5]:
-        colour = (
-            "green"
-            if entry["result"] == "Succeeded"
-            else "red"
-            if entry["result"] == "RolledBack"
-            else "yellow"
-        )
-        table.add_row(
-            f"  {entry.get('from') or '(none)'} → {entry['to']}",
-            Text(entry["result"], style=colour),
-            f"{_since(entry['finishedAt'], now)} ago",
-            entry.get("message") or entry.get("reason", ""),
-        )
-    return table
+def _history(history: Sequence[Fields], now: datetime) -> Iterator[RenderableType]:
+    if not history:
+        return
+    yield Text()
+    yield Text("  past runs", style="bold")
+    for entry in history[:HISTORY]:
+        result = Text(entry["result"], style=STATE_COLOURS.get(entry["result"], ""))
+        head = Text.assemble(f"  {entry.get('from') or '(none)'} → {entry['to']}  ", result)
+        took = exact(moment(entry["finishedAt"]) - moment(entry["startedAt"]))
+        head.append(f"  {since(entry['finishedAt'], now)} ago after {took}", style="dim")
+        yield head
+        if entry["result"] != "Succeeded" and (why := entry.get("message") or entry.get("reason")):
+            yield Padding(Text(readable(why, now)), (0, 2, 0, 4))
+    if len(history) > HISTORY:
+        yield Text(f"  and {len(history) - HISTORY} more: -o yaml shows them", style="dim")
 
 
-def _phase(status: Mapping[str, Any]) -> Text:
+def _phase(status: Fields) -> Text:
     phase = status.get("phase") or "Unknown"
-    return Text(phase, style=f"bold {PHASE_COLOURS.get(phase, 'default')}")
-
-
-def _finished(status: Mapping[str, Any]) -> bool:
-    return status.get("phase") in (None, "Idle", "Succeeded", "RolledBack", "Invalid")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:g} %"
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _since(text: str | None, now: datetime) -> str:
-    if not text:
-        return "-"
-    seconds = max(0, int((now - _time(text)).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
+    return Text(phase, style=f"bold {PHASE_COLOURS.get(phase, '')}".strip())
