@@ -860,6 +860,47 @@ def test_scaled_by_hand_is_put_right_and_told() -> None:
     assert story.desired() == {"a": 0, "b": 10, "c": 0}
 
 
+def test_steps_edited_in_mid_run_only_ever_lead_upwards() -> None:
+    story = Story()
+    story.until_weight(50)
+    story.world.edit(
+        steps=[{"weight": 20, "duration": "10s"}, {"weight": 60, "duration": "10s"}, {"weight": 100}]
+    )
+    story.until(Phase.SUCCEEDED)
+    assert [weight for _, weight in story.weights] == [10, 50, 60, 100]
+    story = Story()
+    story.until_weight(50)
+    story.world.edit(steps=[{"weight": 100}])  # fewer steps than the run has taken
+    status = story.until(Phase.SUCCEEDED)
+    assert status.stable == "b" and story.desired() == {"a": 0, "b": 10, "c": 0}
+
+
+def test_first_version_that_never_starts_is_stalled_and_gives_way_to_the_next() -> None:
+    story = Story(stable=None, progressDeadline="60s")
+    story.world.deployments["b"].delay = lambda: float("inf")
+    decision = story.play(120)
+    assert decision.status.phase is Phase.PROGRESSING and decision.status.reason == Reason.DEADLINE_EXCEEDED
+    assert story.condition(ConditionType.STALLED)[0] is ConditionStatus.TRUE
+    assert decision.requeue_after is None  # nothing by the clock any more
+    story.world.edit(candidate={"deployment": "c"})
+    status = story.until(Phase.SUCCEEDED)
+    assert status.stable == "c" and story.desired()["b"] == 0
+
+
+def test_way_back_whose_stable_pods_never_get_ready_keeps_serving_and_says_so() -> None:
+    story = Story(steps=[{"weight": 75, "duration": "60s"}, {"weight": 100}], progressDeadline="60s")
+    story.until_weight(75)
+    story.world.deployments["a"].delay = lambda: float("inf")
+    story.world.set_mode("errors", sim.BAD)
+    decision = story.play(180)
+    assert (
+        decision.status.phase is Phase.ROLLING_BACK
+        and "Pods of a do not become ready" in decision.status.message
+    )
+    assert story.desired() == {"a": 10, "b": 3, "c": 0}
+    assert story.condition(ConditionType.STALLED)[0] is ConditionStatus.TRUE
+
+
 # -- problems and deletion --------------------------------------------------------------------------------
 
 

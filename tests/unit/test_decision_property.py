@@ -55,6 +55,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("candidate"), st.sampled_from(["a", "b", "c", "image"])),
     st.tuples(st.just("crash"), st.sampled_from(["a", "b", "c"]), st.booleans()),
     st.tuples(st.just("paused"), st.booleans()),
+    st.tuples(st.just("steps"), st.sampled_from(STEPS)),
     st.tuples(st.just("problem"), st.booleans()),
     st.tuples(st.just("invalid"), st.booleans()),
     st.tuples(st.just("scale"), st.sampled_from(["a", "b", "c"]), st.integers(0, 12)),
@@ -83,17 +84,13 @@ def plans(draw: st.DrawFn, *, phases: bool) -> Plan:
     chosen = draw(st.lists(st.sampled_from(sorted(CRITERIA)), unique=True, max_size=4))
     if not phases:
         chosen = [name for name in chosen if name != "baseline"]
-    steps = [
-        {"weight": weight, **({"duration": duration} if duration else {})}
-        for weight, duration in draw(st.sampled_from(STEPS))
-    ]
     spec: dict[str, Any] = {
         "replicas": draw(st.integers(1, 12)),
         "service": "emotion",
         "stable": {"deployment": "a"},
         "candidate": {"deployment": "b"},
         "capacity": {"maxSurge": surge, "maxUnavailable": unavailable},
-        "steps": steps,
+        "steps": _steps(draw(st.sampled_from(STEPS))),
         "rollback": {"minCapacity": draw(st.sampled_from(["50%", "100%", 1, "0%"]))},
         "progressDeadline": "60s",
         "evaluation": {"interval": draw(st.sampled_from(["2s", "5s", "10s"]))},
@@ -103,6 +100,8 @@ def plans(draw: st.DrawFn, *, phases: bool) -> Plan:
         spec["observation"] = {"duration": "20s"}
     if draw(st.integers(0, 9)) == 0:
         spec["rollback"]["immediate"] = True
+    elif draw(st.integers(0, 9)) == 0:
+        del spec["stable"]
     if phases:
         spec |= _phases(draw, "baseline" in chosen)
     return Plan(
@@ -114,6 +113,12 @@ def plans(draw: st.DrawFn, *, phases: bool) -> Plan:
         slow=draw(st.sampled_from([0.0, 0.0, 0.0, 0.2])),
         failing_jobs=draw(st.sampled_from([0.0, 0.5])),
     )
+
+
+def _steps(weights: list[tuple[int, str | None]]) -> list[dict[str, Any]]:
+    return [
+        {"weight": weight, **({"duration": duration} if duration else {})} for weight, duration in weights
+    ]
 
 
 def _criterion(name: str) -> dict[str, Any]:
@@ -196,7 +201,7 @@ class Watcher:
         assert step.reached_at is not None or after.step is None or after.step.index <= step.index + 1
         if before.run.skip_analysis or after.run.skip_analysis:
             return
-        duration = spec.steps[step.index].duration
+        duration = next((s.duration for s in spec.steps if s.weight == step.weight), None)
         reached = step.reached_at or self.world.time
         watched = (self.world.time - reached).total_seconds() - self.held
         if before.observation is None:
@@ -306,6 +311,8 @@ def apply_event(world: sim.World, event: tuple[Any, ...]) -> None:
         case ("replicas", count):
             world.edit(replicas=count)
         case ("candidate", "image"):
+            if world.spec.stable is None:
+                return  # refused by the API
             world.edit(candidate={"image": "emotion:3"})
         case ("candidate", name):
             world.edit(candidate={"deployment": name})
@@ -314,6 +321,8 @@ def apply_event(world: sim.World, event: tuple[Any, ...]) -> None:
             if deployment is not None:
                 for_good &= name != "a"
                 deployment.pods = [float("inf") if for_good else world.now + 15.0 for _ in deployment.pods]
+        case ("steps", steps):
+            world.edit(steps=_steps(steps))
         case ("paused", paused):
             world.edit(paused=paused)
         case ("problem", there):

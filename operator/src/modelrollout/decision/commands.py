@@ -7,7 +7,7 @@ from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import RunResult, RunStatus
 from modelrollout.decision import pauses, runs
-from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.draft import Draft, Stage, next_step
 from modelrollout.decision.names import fingerprint, run_id
 
 
@@ -107,7 +107,8 @@ def _promote(draft: Draft, command: Command) -> None:
     if stage is Stage.BASELINE:
         _refuse(draft, command, "the baseline is being recorded; without it the comparisons have nothing")
         return
-    if stage is Stage.STEP and draft.step.index + 1 >= len(spec.steps):
+    upcoming = next_step(spec, status.step)
+    if stage is Stage.STEP and upcoming is None:
         _refuse(draft, command, "the last step ends when all pods are ready and all criteria pass")
         return
     waiting = status.pause is not None and status.pause.reason == Reason.WAITING_FOR_APPROVAL
@@ -120,10 +121,8 @@ def _promote(draft: Draft, command: Command) -> None:
         return
     if stage is Stage.OBSERVING:
         runs.succeed(draft)
-    elif stage is Stage.STEP:
-        runs.enter_step(draft, draft.step.index + 1)
-    else:
-        runs.enter_step(draft, 0)
+    elif upcoming is not None:
+        runs.enter_step(draft, upcoming)
 
 
 def _promote_full(draft: Draft, command: Command) -> None:
@@ -139,7 +138,7 @@ def _promote_full(draft: Draft, command: Command) -> None:
         pauses.resume(draft, f"Promoted in full{_by(command)}.")
         run = draft.run.model_copy(update={"skip_analysis": True})
         draft.set(run=run, criteria=())
-        if draft.status.step is None or draft.step.index + 1 < len(spec.steps):
+        if next_step(spec, draft.status.step) is not None:
             runs.enter_step(draft, len(spec.steps) - 1)
 
 

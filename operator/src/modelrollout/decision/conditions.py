@@ -104,8 +104,12 @@ def _is_stalled(draft: Draft, phase: Phase) -> bool:
     """Nothing more will happen without a person."""
     pause = draft.status.pause
     failed_validation = pause is not None and pause.reason == Reason.VALIDATION_FAILED
-    no_way_back = draft.stage is Stage.REVERTING and not draft.stable.exists
-    return phase in (Phase.ROLLED_BACK, Phase.INVALID) or failed_validation or no_way_back
+    stuck = draft.stage is Stage.REVERTING and draft.status.reason in (
+        Reason.DEPLOYMENT_NOT_FOUND,
+        Reason.WAITING_FOR_PODS,
+    )
+    late = phase is Phase.PROGRESSING and draft.status.reason == Reason.DEADLINE_EXCEEDED
+    return phase in (Phase.ROLLED_BACK, Phase.INVALID) or failed_validation or stuck or late
 
 
 def _lacking_stable(draft: Draft) -> int:

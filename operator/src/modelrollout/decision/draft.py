@@ -10,7 +10,7 @@ from typing import Any
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.criteria import CompareTo, Criterion
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.spec import ModelRolloutSpec, Step
 from modelrollout.api.status import ModelRolloutStatus, RunStatus, StepStatus
 from modelrollout.decision.types import Observation, Severity, Transition, Workload
 
@@ -34,6 +34,18 @@ def baseline_criteria(spec: ModelRolloutSpec) -> tuple[Criterion, ...]:
     if spec.baseline is None:
         return ()
     return tuple(c for c in spec.criteria if c.compare is not None and c.compare.to is CompareTo.BASELINE)
+
+
+def next_step(spec: ModelRolloutSpec, step: StepStatus | None) -> int | None:
+    """Index of the step after `step`: the first with more weight, even where the steps were edited."""
+    weight = step.weight if step is not None else 0
+    return next((index for index, item in enumerate(spec.steps) if item.weight > weight), None)
+
+
+def step_of(spec: ModelRolloutSpec, step: StepStatus) -> Step:
+    """What the spec says of the step under way: the one of its weight, else the one at its place."""
+    same = next((item for item in spec.steps if item.weight == step.weight), None)
+    return same or spec.steps[min(step.index, len(spec.steps) - 1)]
 
 
 def stage_of(spec: ModelRolloutSpec | None, status: ModelRolloutStatus) -> Stage:

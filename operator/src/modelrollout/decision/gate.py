@@ -11,7 +11,7 @@ from modelrollout.api.criteria import OnBreach
 from modelrollout.api.spec import Approval, ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus, ModelRolloutStatus
 from modelrollout.decision import schedule
-from modelrollout.decision.draft import Blocker, Draft, Stage
+from modelrollout.decision.draft import Blocker, Draft, Stage, next_step, step_of
 from modelrollout.decision.evaluation import Evaluation
 from modelrollout.decision.replicas import Counts, candidate_count, settled
 from modelrollout.decision.validation import all_succeeded, describe_open, validations_before
@@ -39,7 +39,7 @@ def step_ends_at(draft: Draft) -> datetime | None:
     assert spec is not None
     if step.reached_at is None:
         return None
-    duration = spec.steps[min(step.index, len(spec.steps) - 1)].duration
+    duration = step_of(spec, step).duration
     seconds = (duration.seconds if duration else 0.0) + step.paused_seconds
     return step.reached_at + timedelta(seconds=seconds)
 
@@ -62,12 +62,11 @@ def step_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterator[Block
     ends = step_ends_at(draft)
     if ends is not None and draft.now < ends:
         yield _duration(ends)
-    upcoming = step.index + 1
-    if upcoming >= len(spec.steps):
+    upcoming = next_step(spec, step)
+    if upcoming is None:
         return
     yield from validation_blockers(draft, upcoming)
-    current = spec.steps[step.index]
-    if current.approval is Approval.REQUIRED and step.approved_at is None:
+    if step_of(spec, step).approval is Approval.REQUIRED and step.approved_at is None:
         yield approval_blocker(f"the step to {spec.steps[upcoming].weight}%")
     yield from schedule_blockers(draft)
 

@@ -220,8 +220,8 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
         age = now - max(measured) if measured else timedelta()
         yield interval - age if timedelta() <= age < interval else interval
     left = phases.deadline_of(draft)
-    if left is not None:
-        yield left
+    if left is not None and left > timedelta():
+        yield left  # a first version that is late has no way back: nothing happens by the clock
     late = validation.next_timeout(spec, draft.status)
     if late is not None:
         yield datetime.fromtimestamp(late, UTC) - now

@@ -9,7 +9,7 @@ from modelrollout.api.criteria import NoDataPolicy, OnBreach
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import BaselineStatus, RunResult, ShadowStatus
 from modelrollout.decision import pauses, runs, validation
-from modelrollout.decision.draft import STAGE_PHASES, Blocker, Draft, Stage, baseline_criteria
+from modelrollout.decision.draft import STAGE_PHASES, Blocker, Draft, Stage, baseline_criteria, next_step
 from modelrollout.decision.evaluation import Evaluation, evaluate, sticky_criteria
 from modelrollout.decision.gate import stage_name, weight_reached
 from modelrollout.decision.names import fingerprint, shadow_name
@@ -72,7 +72,12 @@ def revert(draft: Draft) -> None:
         text = f"Deployment {stable.name} is missing, so its traffic cannot return; create it again."
         draft.enter(Phase.ROLLING_BACK, Reason.DEPLOYMENT_NOT_FOUND, text)
         return
-    draft.enter(Phase.ROLLING_BACK, rollback.reason, rollback.message)
+    deadline = draft.spec.progress_deadline.timedelta if draft.spec else timedelta(minutes=10)
+    if draft.now - rollback.started_at >= deadline and stable.ready < draft.total:
+        text = f"{rollback.message} Pods of {stable.name} do not become ready; see its events and logs."
+        draft.enter(Phase.ROLLING_BACK, Reason.WAITING_FOR_PODS, text)
+    else:
+        draft.enter(Phase.ROLLING_BACK, rollback.reason, rollback.message)
     gone = not candidate.exists or (candidate.desired == 0 and candidate.ready == 0)
     if gone and stable.desired == draft.total:
         runs.finish_rollback(draft)
@@ -182,17 +187,19 @@ def _awaits_copy(draft: Draft) -> bool:
 
 
 def overdue(draft: Draft) -> bool:
-    """Go back when pods made no progress for spec.progressDeadline."""
+    """Go back when pods made no progress for spec.progressDeadline; a first version has no way back."""
     left = deadline_of(draft)
     if left is None or left > timedelta():
         return False
-    spec = draft.spec
-    assert spec is not None
-    text = (
-        f"No more pods of {draft.run.candidate} became ready within {spec.progress_deadline} "
+    return runs.start_rollback(draft, reason=Reason.DEADLINE_EXCEEDED, message=_overdue_text(draft))
+
+
+def _overdue_text(draft: Draft) -> str:
+    assert draft.spec is not None
+    return (
+        f"No more pods of {draft.run.candidate} became ready within {draft.spec.progress_deadline} "
         f"({draft.candidate.ready} are ready); see its events and logs."
     )
-    return runs.start_rollback(draft, reason=Reason.DEADLINE_EXCEEDED, message=text)
 
 
 def record_baseline(draft: Draft) -> Blocker | None:
@@ -247,8 +254,8 @@ def go_on(draft: Draft) -> None:
         runs.enter_step(draft, 0)
     elif stage is Stage.OBSERVING:
         runs.succeed(draft)
-    elif draft.step.index + 1 < len(spec.steps):
-        runs.enter_step(draft, draft.step.index + 1)
+    elif (upcoming := next_step(spec, draft.step)) is not None:
+        runs.enter_step(draft, upcoming)
     elif spec.observation is not None and not draft.run.skip_analysis:
         runs.start_observation(draft)
     else:
@@ -275,8 +282,8 @@ def upcoming_step(draft: Draft) -> int | None:
     if draft.stage is Stage.FIRST_VALIDATION:
         return 0
     spec = draft.spec
-    if draft.stage is Stage.STEP and spec is not None and draft.step.index + 1 < len(spec.steps):
-        return draft.step.index + 1
+    if draft.stage is Stage.STEP and spec is not None:
+        return next_step(spec, draft.step)
     return None
 
 
@@ -286,10 +293,14 @@ def show_waiting(draft: Draft, found: tuple[Blocker, ...]) -> None:
         pauses.show(draft)
         return
     first = found[0]
-    if first.silent:
+    if first.silent and draft.status.phase is STAGE_PHASES[draft.stage]:
         return
     spec = draft.spec
     assert spec is not None
+    left = deadline_of(draft)
+    if left is not None and left <= timedelta():
+        draft.enter(STAGE_PHASES[draft.stage], Reason.DEADLINE_EXCEEDED, _overdue_text(draft))
+        return
     validating = first.reason is Reason.VALIDATING
     phase = Phase.VALIDATING if validating else STAGE_PHASES[draft.stage]
     more = f"; then for {found[1].message}" if len(found) > 1 else ""

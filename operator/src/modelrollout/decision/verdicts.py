@@ -111,7 +111,11 @@ def _reference(
     if criterion.compare is None:
         return None, ""
     if criterion.compare.to is CompareTo.BASELINE:
-        return (baseline.value, "") if baseline else (None, "No baseline of stable was recorded.")
+        return (
+            (baseline.value, "")
+            if baseline
+            else (None, "No baseline of stable was recorded in this run; retry records one.")
+        )
     if sample.reference is None or not isfinite(sample.reference):
         return None, "Stable has no data to compare with: it needs traffic of its own."
     if sample.reference_count is not None and sample.reference_count < criterion.min_samples:
