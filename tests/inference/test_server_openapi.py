@@ -8,8 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
+from schemathesis.schemas import APIOperation
 from tests.support.inference import load_fake, server_process, write_fake
 
 from inference_server.api.app import create_app
@@ -30,19 +33,28 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         yield server.url
 
 
-@pytest.fixture(scope="module")
-def document(url: str) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_url(f"{url}/openapi.json")
+def operations() -> list[APIOperation]:
+    """Every operation of the document, as an application without a model gives it."""
+    app = create_app(Settings(artifacts=Path("/nowhere"), max_texts=8), load_fake)
+    schema = schemathesis.openapi.from_dict(app.openapi())
+    asyncio.run(app.state.service.close())
+    return [result.ok() for result in schema.get_all_operations()]
 
 
-schema = schemathesis.pytest.from_fixture("document")
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.label)
+def test_generated_requests(operation: APIOperation, mode: GenerationMode, url: str) -> None:
+    """Valid and invalid requests alike get an answer that the document describes."""
 
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(operation.as_strategy(generation_mode=mode))
+    def run(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=url, checks=[CHECKS.get_one(name) for name in CHECKED])
 
-@schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-def test_generated_requests(case: schemathesis.Case) -> None:
-    checks = [CHECKS.get_one(name) for name in CHECKED]
-    case.call_and_validate(checks=checks)
+    try:
+        run()
+    except Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE, "an operation without parameters cannot be asked wrongly"
 
 
 def test_limits_of_the_environment_are_in_the_document(url: str) -> None:

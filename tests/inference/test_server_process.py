@@ -104,13 +104,12 @@ async def test_a_burst_of_ten_thousand_requests_is_bounded_and_survived(tmp_path
 
 
 def _value(page: str, name: str, code: str) -> float:
-    return next(
-        float(ln.rpartition(" ")[2]) for ln in page.splitlines() if ln.startswith(f'{name}{{code="{code}"')
-    )
+    lines = (line for line in page.splitlines() if line.startswith(f'{name}{{code="{code}"'))
+    return float(next(lines).rpartition(" ")[2])
 
 
 def _send_slowly(url: str, start: bytes, *, pause: float, limit: float) -> tuple[bytes, float]:
-    """Send `start`, then a byte every `pause` seconds; what came back, and after how long the server closed."""
+    """Send `start`, then a byte every `pause` seconds; what came back, and when the server closed."""
     host, port = url.removeprefix("http://").split(":")
     began = time.monotonic()
     with socket.create_connection((host, int(port))) as connection:
@@ -156,9 +155,9 @@ def test_clients_that_send_slowly_are_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_server_lives_while_it_loads_and_is_not_ready(tmp_path: Path) -> None:
-    artifacts = write_fake(tmp_path / "models" / "emotion", seconds=1.5)
+    artifacts = write_fake(tmp_path / "models" / "emotion", seconds=3)
     with server_process(tmp_path, ready=False, INFERENCE_ARTIFACTS=str(artifacts)) as server:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 40
         while time.monotonic() < deadline:
             try:
                 if httpx.get(f"{server.url}/v2/health/live").status_code == 200:

@@ -115,7 +115,7 @@ class ServerProcess:
         self.url = url
         self.log = log
 
-    def wait_ready(self, timeout: float = 20.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Until the server says that it is ready."""
         ends = time.monotonic() + timeout
         while time.monotonic() < ends:

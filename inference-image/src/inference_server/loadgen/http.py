@@ -106,7 +106,10 @@ class HttpClient:
 async def _read(reader: asyncio.StreamReader) -> Answer:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     status_line, *lines = head.rstrip("\r\n").split("\r\n")
-    status = int(status_line.split(" ", 2)[1])
+    protocol, _, rest = status_line.partition(" ")
+    if not protocol.startswith("HTTP/"):
+        raise ValueError("expected an answer in HTTP")
+    status = int(rest[:3])
     pairs = (line.split(":", 1) for line in lines)
     headers = {name.strip().lower(): value.strip() for name, value in pairs}
     if "content-length" not in headers:
