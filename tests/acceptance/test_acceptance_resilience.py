@@ -73,7 +73,7 @@ def test_scenario_29_killed_at_random_200_times_ends_where_it_would_have_ended(
     scene: Scene, operator: OperatorProcess
 ) -> None:
     """Runs follow one another, good ones and bad ones, while the operator is killed all the time."""
-    scene.stage()
+    scene.stage(versions=3)
     seed = random.Random(29)
     scene.apply(plan=m.steps(25, 50, 75, duration="2s"))
     reached: dict[tuple[str, int], str] = {}
@@ -92,22 +92,24 @@ def test_scenario_29_killed_at_random_200_times_ends_where_it_would_have_ended(
         status = scene.status()
         if status.get("phase") in ("Succeeded", "RolledBack") and len(status["history"]) > 0:
             ends.append(status["phase"])
-            other = {"emotion-1": "emotion-2", "emotion-2": "emotion-1"}[status["stable"]]
             bad = not bad
-            scene.pods[other].set("test_value", 2 if bad else 0.5)
             if status["phase"] == "RolledBack":
+                scene.pods[status["run"]["candidate"]].set("test_value", 2 if bad else 0.5)
                 scene.command_without_waiting("retry")
-            else:
-                scene.change(candidate={"deployment": other})
+            else:  # never back to the previous version: that would need no steps
+                used = {status["stable"], status.get("previousStable")}
+                following = next(name for name in scene.pods if name not in used)
+                scene.pods[following].set("test_value", 2 if bad else 0.5)
+                scene.change(candidate={"deployment": following})
             scene.until(lambda s, run=status["run"]["id"]: s["run"]["id"] != run, what="the next run")
     assert spans, "no step was seen to end"
     assert min(spans) >= 2.0, f"a step of 2 s ended after {min(spans):.2f} s"
     final = scene.until(
         lambda s: s["phase"] in ("Succeeded", "RolledBack"), what="the last run ends", seconds=60
     )
-    stable, other = final["stable"], {"emotion-1": "emotion-2", "emotion-2": "emotion-1"}[final["stable"]]
     scene.world.until(
-        lambda: scene.ready() == {stable: 4, other: 0}, what="all traffic on the stable version"
+        lambda: +scene.world.ready_of_all("emotion") == {final["stable"]: 4},
+        what="all traffic on the stable version",
     )
     ids = [entry["id"] for entry in final["history"]]
     assert len(ids) == len(set(ids)), "a run ended twice"

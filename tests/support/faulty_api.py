@@ -106,7 +106,11 @@ class FaultyApi:
     async def _pass_on(self, request: web.Request, *, quiet: bool) -> web.StreamResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
         async with self._session.request(
-            request.method, self._plane.server + request.raw_path, data=await request.read(), headers=headers
+            request.method,
+            self._plane.server + request.raw_path,
+            data=await request.read() or None,
+            headers=headers,
+            skip_auto_headers={"Content-Type"},
         ) as answer:
             response = web.StreamResponse(status=answer.status)
             response.content_type = answer.content_type
