@@ -43,7 +43,7 @@ def test_the_second_build_is_the_first_ones_result(module: Path) -> None:
     before = (first / "hello").stat().st_mtime_ns
     assert golang.build(HELLO) == first
     assert (first / "hello").stat().st_mtime_ns == before
-    assert os.readlink(first / "hallo") == "hello"
+    assert (first / "hallo").readlink() == Path("hello")
 
 
 def test_other_sources_make_another_entry(module: Path) -> None:

@@ -118,7 +118,8 @@ def test_an_unknown_image_is_named_with_those_there_are() -> None:
 
 
 def test_the_context_is_what_the_dockerfile_copies() -> None:
-    text = "FROM a AS b\nCOPY x/y.txt .build-pi[p] \\\n  z /to/\nCOPY --from=b /q /q\nCOPY --chown=1:1 w /to\nRUN COPY\n"
+    text = "FROM a AS b\nCOPY x/y.txt .build-pi[p] \\\n  z /to/\nCOPY --from=b /q /q\n"
+    text += "COPY --chown=1:1 w /to\nRUN COPY\n"
     assert images.copied(text) == ["x/y.txt", "z", "w"]
 
 

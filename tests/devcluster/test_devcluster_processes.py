@@ -19,8 +19,17 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "print('deaf', flush=True); time.sleep(60)",
 ]
+
+
+def soon_marked(directory: Path) -> list[ProcessRecord]:
+    """The marked processes; the kernel shows a new program's environment an instant after it runs."""
+    deadline = time.monotonic() + 5
+    while not (found := processes.marked(directory)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 @pytest.fixture
@@ -68,6 +77,7 @@ def test_a_process_nobody_recorded_is_found_by_its_marker(state: ClusterState) -
     """The tool may be killed between starting a process and writing that down."""
     record = state.spawn("unrecorded", list(SLEEP))
     (state.directory / "state.json").unlink()
+    assert [r.pid for r in soon_marked(state.directory)] == [record.pid]
     found = ClusterState.load(state.directory)
     assert found.processes == []
     assert [r.pid for r in found.running()] == [record.pid]
@@ -83,7 +93,7 @@ def test_the_marker_of_a_directory_is_not_that_of_one_with_a_longer_name(tmp_pat
     record = other.spawn("other", list(SLEEP))
     try:
         assert processes.marked(tmp_path / "a") == []
-        assert [r.pid for r in processes.marked(tmp_path / "ab")] == [record.pid]
+        assert [r.pid for r in soon_marked(tmp_path / "ab")] == [record.pid]
     finally:
         other.destroy()
 

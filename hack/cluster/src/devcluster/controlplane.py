@@ -323,10 +323,16 @@ class _Starter:
         ]
 
     def _wait(self, cluster: Cluster) -> None:
-        try:
-            cluster.wait_for_api(timeout=60)
-        except NotReadyError as error:
-            raise NotReadyError(f"{error}\n{self._dead_or('kube-apiserver')}") from error
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                cluster.wait_for_api(timeout=1)
+                return
+            except NotReadyError as error:
+                # One that has ended will not become ready: no need to wait out the minute.
+                if time.monotonic() < deadline and all(r.alive() for r in self.state.processes):
+                    continue
+                raise NotReadyError(f"{error}\n{self._dead_or('kube-apiserver')}") from error
 
     def _dead_or(self, default: str) -> str:
         dead = [record.name for record in self.state.processes if not record.alive()]

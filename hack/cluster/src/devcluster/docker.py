@@ -102,7 +102,7 @@ def existing_daemon() -> Docker | None:
 
 def obtain() -> Docker:
     """A daemon that answers: the machine's, the private one if it runs, else the private one started now."""
-    return existing_daemon() or private_if_running() or _start_private()
+    return existing_daemon() or private_if_running() or start_private()
 
 
 def current() -> Docker | None:
@@ -154,7 +154,8 @@ def private_if_running() -> Docker | None:
     return docker
 
 
-def _start_private() -> Docker:
+def start_private() -> Docker:
+    """The private daemon, started if it does not answer; needs root."""
     require_root("starting a private Docker daemon")
     dockerd = ensure_program("dockerd", "docker.io")
     ensure_program("iptables", "iptables")

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster.errors import CommandError, PrerequisiteError
+from devcluster.errors import CommandError, NotReadyError, PrerequisiteError
 
 MARKER = "DEVCLUSTER_STATE"
 _PROC = Path("/proc")
@@ -80,7 +80,8 @@ def spawn(
     record = ProcessRecord.of(popen.pid, name)
     _children[popen.pid] = popen
     if record is None:
-        raise CommandError(f"{name} ended at once; its log is {log}:\n{tail(log)}", returncode=popen.wait())
+        popen.wait()
+        raise NotReadyError(f"{name} ended at once; the end of its log:\n{tail(log)}")
     return record
 
 
