@@ -31,21 +31,6 @@ MISSING: Final = (
         used=lambda spec: spec.traffic.provider is Provider.GATEWAY_API,
         instead="use provider Replicas",
     ),
-    MissingFeature(
-        field="spec.shadow",
-        used=lambda spec: spec.shadow is not None,
-        instead="remove it",
-    ),
-    MissingFeature(
-        field="spec.validations",
-        used=lambda spec: bool(spec.validations),
-        instead="remove them and put approval: Required on the steps that must wait",
-    ),
-    MissingFeature(
-        field="spec.notifications",
-        used=lambda spec: bool(spec.notifications),
-        instead="remove them and watch the Events",
-    ),
 )
 
 

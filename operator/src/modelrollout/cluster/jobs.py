@@ -173,24 +173,19 @@ class JobKeeper:
         return list(found.get("items") or ())
 
     async def _why_failed(self, view: JobView) -> str:
-        told = f"The Job failed ({view.reason}: {view.message})."
-        for pod in await self._pods(view):
-            path = f"{paths.collection(paths.CORE, 'pods', view.namespace)}/{pod['metadata']['name']}/log"
-            try:
-                tail = await self._api.read_text(path, {"tailLines": LOG_LINES, "limitBytes": "65536"})
-            except ApiError as error:
-                return f"{told} Its log could not be read: {error.message}"
-            codes = [
-                state["terminated"]["exitCode"]
-                for status in pod.get("status", {}).get("containerStatuses") or ()
-                if "terminated" in (state := status.get("state") or {})
-            ]
-            head = f"Exit code {codes[0]}. " if codes else f"{told} "
-            room = LOG_TAIL_LENGTH - len(head) - 30
-            return (
-                f"{head}Last lines of its log:\n{tail.strip()[-room:]}" if tail.strip() else f"{head}No log."
-            )
-        return told
+        pod = next(iter(await self._pods(view)), None)
+        if pod is None:
+            return f"The Job failed ({view.reason}: {view.message}) and has no pod left."
+        statuses = pod.get("status", {}).get("containerStatuses") or ()
+        ended = [state["terminated"] for s in statuses if "terminated" in (state := s.get("state") or {})]
+        head = f"Exit code {ended[0]['exitCode']}." if ended else f"The Job failed ({view.reason})."
+        path = f"{paths.collection(paths.CORE, 'pods', view.namespace)}/{pod['metadata']['name']}/log"
+        try:
+            text = await self._api.read_text(path, {"tailLines": LOG_LINES, "limitBytes": "65536"})
+        except ApiError as error:
+            return f"{head} Its log could not be read: {error.message}"
+        tail = text.strip()[-(LOG_TAIL_LENGTH - len(head) - 30) :]
+        return f"{head} Last lines of its log:\n{tail}" if tail else f"{head} It logged nothing."
 
     async def _why_waiting(self, view: JobView) -> str:
         for pod in await self._pods(view):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import ValidationState
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.copies import CopyError, CopyKeeper
@@ -136,6 +137,6 @@ class Actor:
     def _observe_reaction(self, decision: Decision, rollout: Tracked) -> None:
         for transition in decision.transitions:
             sample = rollout.samples.get(transition.criterion or "")
-            if sample is not None and decision.status.rollback is not None:
+            if sample is not None and transition.announcement is Announcement.ROLLING_BACK:
                 self._metrics.reaction_seconds.observe(max(0.0, time.time() - sample.at.timestamp()))
                 return

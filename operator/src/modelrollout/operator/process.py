@@ -109,7 +109,8 @@ class Process:
         """Lets the ticks under way end and their Events go out, then gives the lease back."""
         await self._engine.scheduler.drain(self._settings.shutdown)
         await self._reporter.flush(2.0)
-        await self._elector.release()
+        if self._settings.leader_election:
+            await self._elector.release()
 
     async def shut_down(self) -> None:
         """Closes everything."""

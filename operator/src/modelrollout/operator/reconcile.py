@@ -115,7 +115,9 @@ class Reconciler:
             until = max(0.0, rollout.evaluate_at - now)
             # `decide` asks for a tick one interval after the last values; the evaluator knows better when
             # new ones can have been scraped.
-            for_values = wait is not None and abs(rollout.evaluated_at + interval - now - wait) < TOLERANCE
+            measured = max((sample.at for sample in rollout.samples.values()), default=None)
+            age = (datetime.now(UTC) - measured).total_seconds() if measured else 0.0
+            for_values = wait is not None and abs(interval - age - wait) < TOLERANCE
             wait = until if wait is None or wait == 0 or for_values else min(wait, until)
         if rollout.trouble is not None:
             retry = max(0.1, rollout.trouble[1] - now)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
+from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.cluster.errors import ApiError, NotLeaderError
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision.types import Decision, Severity, Transition
@@ -29,7 +30,7 @@ class Reporter:
         """Reports the transitions of a decision that has been carried out."""
         for transition in decision.transitions:
             self._tell(rollout, transition)
-            if transition.criterion is not None and decision.status.rollback is not None:
+            if transition.criterion and transition.announcement is Announcement.ROLLING_BACK:
                 self._metrics.rollbacks.labels(*rollout.key, transition.criterion).inc()
 
     def warn(self, rollout: Tracked, reason: str, message: str) -> None:
