@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.support.crd import install
 from tests.support.exporter import Exporter
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import Prometheus
@@ -15,8 +16,6 @@ from tests.support.world import World
 
 from devcluster.cluster import Cluster
 from devcluster.pytest_plugin import control_plane, namespace  # noqa: F401 - fixtures
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +28,7 @@ def metrics() -> Iterator[tuple[Exporter, Prometheus]]:
 @pytest.fixture(scope="session")
 def crd(control_plane: Cluster) -> None:  # noqa: F811
     """The resource, known to the API server."""
-    control_plane.apply(ROOT / "crds" / "modelrollout.yaml")
-    control_plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev")
+    install(control_plane)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.crd import install
 from tests.support.prometheus import Prometheus
 
 from devcluster import ControlPlane
@@ -161,8 +162,7 @@ class Rig:
         self.page = MetricsPage()
         self.stack.callback(self.page.close)
         self.prometheus = self.stack.enter_context(Prometheus.start(config=self._scrape()))
-        self.control_plane.apply(ROOT / "crds" / "modelrollout.yaml")
-        self.control_plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev")
+        install(self.control_plane)
         self.create("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": NAMESPACE}})
         return self
 

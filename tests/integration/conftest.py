@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import manifests
+from tests.support.crd import install
+from tests.support.operator_process import OperatorProcess
+from tests.support.world import World
+
 from devcluster.cluster import Cluster
 from devcluster.pytest_plugin import (  # noqa: F401 - fixtures
     control_plane,
@@ -14,20 +19,13 @@ from devcluster.pytest_plugin import (  # noqa: F401 - fixtures
     prometheus_server,
 )
 
-from tests.support import manifests
-from tests.support.operator_process import ROOT, OperatorProcess
-from tests.support.world import World
-
-CRD = ROOT / "crds" / "modelrollout.yaml"
-
 StartOperator = Callable[..., OperatorProcess]
 
 
 @pytest.fixture(scope="session")
 def cluster_with_crd(control_plane: Cluster) -> Cluster:  # noqa: F811
     """The control plane, knowing ModelRollouts."""
-    control_plane.apply(CRD)
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/modelrollouts.modelrollout.dev")
+    install(control_plane)
     return control_plane
 
 

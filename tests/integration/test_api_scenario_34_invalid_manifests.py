@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.crd import install
 
 from devcluster.cluster import Cluster
 from modelrollout.api.manifest import manifest_problems
@@ -36,8 +37,7 @@ GOOD: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def cluster(control_plane: Cluster) -> Iterator[Cluster]:
     """The control plane with the CRD in it."""
-    control_plane.apply(ROOT / "crds" / "modelrollout.yaml")
-    control_plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev", timeout=30)
+    install(control_plane)
     yield control_plane
 
 
