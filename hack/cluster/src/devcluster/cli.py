@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devcluster import controlplane, docker, images, kindcluster, prometheus, tools
+from devcluster import bench, controlplane, docker, images, kindcluster, prometheus, tools
 from devcluster.controlplane import ControlPlane
 from devcluster.errors import DevClusterError, PrerequisiteError, UsageError
 from devcluster.kindcluster import KindCluster
@@ -62,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     tool = commands.add_parser("tool", help="print the path of a program, building or installing it first")
     tool.add_argument("name", choices=sorted(_TOOLS))
     tool.set_defaults(run=_tool)
+
+    measure = commands.add_parser("bench", help="time clusters on this machine and print a table")
+    measure.add_argument("--runs", type=int, default=5, help="how often, with everything cached (default: 5)")
+    measure.add_argument(
+        "--cold", action="store_true", help="also once with nothing cached, which takes long"
+    )
+    measure.add_argument("--no-kind", action="store_true", help="control planes only")
+    measure.set_defaults(run=_bench)
 
     clean = commands.add_parser(
         "clean-cache", help="remove everything that was built and kept for the next time"
@@ -225,6 +233,16 @@ def _no_cluster(name: str) -> UsageError:
 
 def _tool(arguments: argparse.Namespace) -> int:
     print(_TOOLS[arguments.name]())
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    if arguments.runs < 1:
+        raise UsageError(f"the number of runs must be 1 or more, got {arguments.runs}")
+    rows = bench.warm(arguments.runs, with_kind=not arguments.no_kind)
+    if arguments.cold:
+        rows += bench.cold(with_kind=not arguments.no_kind)
+    print(bench.table(rows))
     return 0
 
 

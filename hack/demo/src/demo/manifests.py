@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import yaml
+
+from demo import discovery
 
 Json = dict[str, Any]
 
@@ -14,6 +17,7 @@ DEMO_NAMESPACE: Final = "demo"
 LOAD_POD: Final = "load"
 LOAD_PORT: Final = 8081
 PROMETHEUS_PORT: Final = 9090
+TARGETS: Final = PurePosixPath("/targets/pods.json")
 
 _RESTRICTED: Final[Json] = {
     "allowPrivilegeEscalation": False,
@@ -38,34 +42,11 @@ def namespace(name: str) -> Json:
 
 
 def prometheus_config() -> str:
-    """Scrapes every annotated pod each second and gives its series the labels `namespace` and `pod`."""
-
-    def keep(source: str, target: str) -> Json:
-        return {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
-
+    """Scrapes every pod that the discovery beside it finds, each second."""
     job = {
         "job_name": "pods",
         "honor_labels": True,  # the operator's series are about a namespace that is not its own
-        "kubernetes_sd_configs": [{"role": "pod"}],
-        "relabel_configs": [
-            {
-                "source_labels": ["__meta_kubernetes_pod_annotation_prometheus_io_scrape"],
-                "action": "keep",
-                "regex": "true",
-            },
-            {
-                "source_labels": ["__meta_kubernetes_pod_phase"],
-                "action": "drop",
-                "regex": "Pending|Succeeded|Failed",
-            },
-            {
-                "source_labels": ["__meta_kubernetes_pod_container_port_name"],
-                "action": "keep",
-                "regex": "http",
-            },
-            keep("namespace", "namespace"),
-            keep("pod_name", "pod"),
-        ],
+        "file_sd_configs": [{"files": [str(TARGETS)]}],
     }
     settings = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "5s"}
     return yaml.safe_dump({"global": settings, "scrape_configs": [job]}, sort_keys=False)
@@ -75,72 +56,80 @@ def prometheus(image: str) -> list[Json]:
     """A Prometheus that finds its targets by itself and keeps two hours."""
     meta: Json = {"name": "prometheus", "namespace": MONITORING_NAMESPACE}
     labels = {"app.kubernetes.io/name": "prometheus"}
-    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "demo-prometheus"}
-    subject = {"kind": "ServiceAccount", **meta}
-    rbac = "rbac.authorization.k8s.io/v1"
-    arguments = [
-        "--config.file=/etc/prometheus/prometheus.yml",
-        "--storage.tsdb.path=/data",
-        "--storage.tsdb.retention.time=2h",
-    ]
-    container = {
-        "name": "prometheus",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": arguments,
-        "securityContext": _RESTRICTED,
-        "ports": [{"name": "web", "containerPort": PROMETHEUS_PORT}],
-        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "web"}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
-        "volumeMounts": [
-            {"name": "config", "mountPath": "/etc/prometheus"},
-            {"name": "data", "mountPath": "/data"},
-        ],
-    }
-    pod = {
-        "serviceAccountName": "prometheus",
-        "securityContext": _user(65534),
-        "containers": [container],
-        "volumes": [
-            {"name": "config", "configMap": {"name": "prometheus"}},
-            {"name": "data", "emptyDir": {}},
-        ],
+    files = {"prometheus.yml": prometheus_config(), "discovery.py": Path(discovery.__file__).read_text()}
+    port = {"name": "web", "port": PROMETHEUS_PORT}
+    deployment = {
+        "replicas": 1,
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": _prometheus_pod(image)},
     }
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": "demo-prometheus"}, "rules": rules},
-        {
-            "apiVersion": rbac,
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "demo-prometheus"},
-            "roleRef": role,
-            "subjects": [subject],
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": meta,
-            "data": {"prometheus.yml": prometheus_config()},
-        },
+        *_prometheus_account(meta),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": files},
         {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": meta,
-            "spec": {"selector": labels, "ports": [{"name": "web", "port": PROMETHEUS_PORT}]},
+            "spec": {"selector": labels, "ports": [port]},
         },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": meta,
-            "spec": {
-                "replicas": 1,
-                "strategy": {"type": "Recreate"},
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        },
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": deployment},
     ]
+
+
+def _prometheus_account(meta: Json) -> list[Json]:
+    """Its ServiceAccount, which may list pods."""
+    group = "rbac.authorization.k8s.io"
+    name = {"name": "demo-prometheus"}
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    binding = {
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", **name},
+        "subjects": [{"kind": "ServiceAccount", **meta}],
+    }
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": name, "rules": rules},
+        {"apiVersion": f"{group}/v1", "kind": "ClusterRoleBinding", "metadata": name, **binding},
+    ]
+
+
+def _prometheus_pod(image: str) -> Json:
+    shared = {"image": image, "imagePullPolicy": "IfNotPresent", "securityContext": _RESTRICTED}
+    mounts = [
+        {"name": "config", "mountPath": "/etc/prometheus"},
+        {"name": "data", "mountPath": "/data"},
+        {"name": "targets", "mountPath": str(TARGETS.parent)},
+    ]
+    server = {
+        **shared,
+        "name": "prometheus",
+        "args": [
+            "--config.file=/etc/prometheus/prometheus.yml",
+            "--storage.tsdb.path=/data",
+            "--storage.tsdb.retention.time=2h",
+        ],
+        "ports": [{"name": "web", "containerPort": PROMETHEUS_PORT}],
+        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "web"}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "volumeMounts": mounts,
+    }
+    finder = {
+        **shared,
+        "name": "discovery",
+        "command": ["python3", "/etc/prometheus/discovery.py", str(TARGETS)],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "volumeMounts": mounts,
+    }
+    return {
+        "serviceAccountName": "prometheus",
+        "securityContext": _user(65534),
+        "containers": [server, finder],
+        "volumes": [
+            {"name": "config", "configMap": {"name": "prometheus"}},
+            {"name": "data", "emptyDir": {}},
+            {"name": "targets", "emptyDir": {}},
+        ],
+    }
 
 
 def load(image: str, *, rate: float) -> Json:
