@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+import statistics
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -275,7 +276,7 @@ async def test_ticks_follow_the_scrapes_of_each_pod(tmp_path: object) -> None:
 
                 async def follow(number: int) -> list[float]:
                     queries, ages = rollout(f"phase-{number}", ERROR_RATE), []
-                    for _ in range(14):
+                    for _ in range(20):
                         await asyncio.sleep(asking.next_delay(f"phase-{number}", 1.0))
                         answer = await asking.evaluate(queries, patience=0.01)
                         assert answer.fresh_at is not None
@@ -284,10 +285,10 @@ async def test_ticks_follow_the_scrapes_of_each_pod(tmp_path: object) -> None:
 
                 started = time.monotonic()
                 ages = await asyncio.gather(*(follow(number) for number in range(3)))
-                assert 9 <= time.monotonic() - started <= 18
+                assert 12 <= time.monotonic() - started <= 26
     for each in ages:
-        late = sorted(each[6:])[: len(each[6:]) - 2]  # a busy machine may miss one or two
-        assert max(late) < 0.35, each
+        # On a busy machine a scrape takes a while; without following it half a second would be usual.
+        assert statistics.median(each[6:]) < 0.4, each
 
 
 async def test_data_that_is_no_longer_scraped_is_no_data() -> None:

@@ -61,6 +61,10 @@ class Rendered:
         ids = dict.fromkeys(id_ for name in names for id_ in self.parts[name].values())
         return [self.questions[id_] for id_ in (*ids, self.freshness)]
 
+    def outcomes(self, name: str, all_outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Those of one criterion, by letter of the part."""
+        return {letter: all_outcomes[id_] for letter, id_ in self.parts[name].items() if id_ in all_outcomes}
+
 
 def render_questions(rollout: RolloutQueries) -> Rendered:
     """Give every different question of the rollout an id that no other rollout in this process has."""

@@ -103,9 +103,17 @@ class Evaluator:
             failed = {name: error_sample(now, f"criterion {name}: {error}") for name in asked}
             return Answer(at=now, samples=samples | failed, metrics_error=str(error))
         known = self._recall(rollout)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        lane.put(Waiting(known.rendered, known.rendered.chosen(asked), future), patience)
-        return self._answer(rollout, asked, samples, await future)
+        rendered = known.rendered
+        reply = await _ask(lane, rendered, asked, patience)
+        if reply.outage is not None:
+            failed = {name: error_sample(reply.at, f"criterion {name}: {reply.outage}") for name in asked}
+            return Answer(at=reply.at, samples=samples | failed, metrics_error=str(reply.outage))
+        fresh_at, age = _freshness(known, rendered, reply)
+        limit = self._stale_after(known.phase)
+        for name in asked:
+            sample = sample_of(rollout.queries[name], rendered.outcomes(name, reply.outcomes), reply.at)
+            samples[name] = stale(sample, age, limit) if age is not None and age > limit else sample
+        return Answer(at=reply.at, samples=samples, fresh_at=fresh_at)
 
     async def refused(self, rollout: RolloutQueries) -> dict[str, str] | None:
         """Why Prometheus refuses to evaluate a query, by name of the criterion; asked before a run starts.
@@ -118,51 +126,16 @@ class Evaluator:
             lane = self._lane(rollout.target)
         except UnknownTargetError:
             return None
-        known = self._recall(rollout)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        lane.put(Waiting(known.rendered, known.rendered.chosen(list(rollout.queries)), future), 0.02)
-        reply = await future
+        rendered = self._recall(rollout).rendered
+        reply = await _ask(lane, rendered, list(rollout.queries), 0.02)
         if reply.outage is not None:
             return None
         sentences: dict[str, str] = {}
-        for name, parts in known.rendered.parts.items():
-            errors = [reply.outcomes.get(id_) for id_ in parts.values()]
-            if any(isinstance(error, PrometheusError) and not error.is_outage for error in errors):
-                outcomes = {key: reply.outcomes[id_] for key, id_ in parts.items() if id_ in reply.outcomes}
-                sentences[name] = sample_of(rollout.queries[name], outcomes, reply.at).message
+        for name, query in rollout.queries.items():
+            outcomes = rendered.outcomes(name, reply.outcomes)
+            if any(isinstance(each, PrometheusError) and not each.is_outage for each in outcomes.values()):
+                sentences[name] = sample_of(query, outcomes, reply.at).message
         return sentences
-
-    def _answer(
-        self, rollout: RolloutQueries, asked: list[str], samples: dict[str, Sample], reply: Reply
-    ) -> Answer:
-        if reply.outage is not None:
-            failed = {name: error_sample(reply.at, f"criterion {name}: {reply.outage}") for name in asked}
-            return Answer(at=reply.at, samples=samples | failed, metrics_error=str(reply.outage))
-        known = self._recall(rollout)
-        fresh_at, age = self._freshness(known, reply)
-        limit = self._stale_after(known.phase)
-        for name in asked:
-            parts = known.rendered.parts[name]
-            outcomes = {letter: reply.outcomes[id_] for letter, id_ in parts.items() if id_ in reply.outcomes}
-            sample = sample_of(rollout.queries[name], outcomes, reply.at)
-            samples[name] = stale(sample, age, limit) if age is not None and age > limit else sample
-        return Answer(at=reply.at, samples=samples, fresh_at=fresh_at)
-
-    def _freshness(self, known: _Known, reply: Reply) -> tuple[datetime | None, float | None]:
-        """When the newest scrape was (by our clock) and its age in seconds, if it can be told."""
-        rendered = known.rendered
-        own = {id_: reply.outcomes[id_] for id_ in rendered.questions if id_ in reply.outcomes}
-        evaluated, newest = evaluated_at(own), newest_scrape(own.get(rendered.freshness))
-        if evaluated is None:
-            return None, None
-        known.clock_offset = evaluated - reply.at.timestamp()
-        if newest is not None:
-            known.phase.observe(newest=newest, evaluated=evaluated, asked=reply.asked)
-        else:  # a window still yields values for a while after its pods are scraped no more
-            newest = known.phase.newest
-        if newest is None:
-            return None, None
-        return datetime.fromtimestamp(newest - known.clock_offset, tz=UTC), evaluated - newest
 
     def _stale_after(self, phase: ScrapePhase) -> float:
         if phase.period is None:
@@ -242,3 +215,25 @@ class Evaluator:
 
 def _unasked(rollout: RolloutQueries, name: str, at: datetime) -> Sample:
     return error_sample(at, rollout.problems.get(name, f"there is no criterion {name}"))
+
+
+async def _ask(lane: Lane, rendered: Rendered, names: Collection[str], patience: float) -> Reply:
+    future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    lane.put(Waiting(rendered, rendered.chosen(names), future), patience)
+    return await future
+
+
+def _freshness(known: _Known, rendered: Rendered, reply: Reply) -> tuple[datetime | None, float | None]:
+    """When the newest scrape was (by our clock) and its age in seconds, if it can be told."""
+    own = {id_: reply.outcomes[id_] for id_ in rendered.questions if id_ in reply.outcomes}
+    evaluated, newest = evaluated_at(own), newest_scrape(own.get(rendered.freshness))
+    if evaluated is None:
+        return None, None
+    known.clock_offset = evaluated - reply.at.timestamp()
+    if newest is not None:
+        known.phase.observe(newest=newest, evaluated=evaluated, asked=reply.asked)
+    else:  # a window still yields values for a while after its pods are scraped no more
+        newest = known.phase.newest
+    if newest is None:
+        return None, None
+    return datetime.fromtimestamp(newest - known.clock_offset, tz=UTC), evaluated - newest

@@ -16,7 +16,7 @@ _OFFSETS_KEPT: Final = 20
 _FIRST_MARGIN: Final = 0.05
 _LEAST_MARGIN: Final = 0.02
 _MOST_MARGIN: Final = 1.0
-_SHRINK: Final = 0.999  # so slowly that coming too early stays rare
+_SHRINK: Final = 0.98  # back to the least that will do; too early happens about once in thirty times
 _MISSES_ALLOWED: Final = 3
 _EARLIEST: Final = 0.25
 _LATEST: Final = 1.25
@@ -93,15 +93,14 @@ class ScrapePhase:
         """Seconds from `now` (local) until it is worth asking again: just after a scrape if the rhythm is
         known.
 
-        The scrape nearest to the end of the interval is taken, between half of it and a quarter beyond; if
-        none falls there, the interval itself is kept.
+        The scrape nearest to the end of the interval is taken, from a quarter of it to a quarter beyond; if
+        none falls there, the interval itself is kept. After having come too early it is a fraction of a
+        second, twice at most.
         """
         period = self.period
         if period is None or self._newest is None:
             return interval
-        if (
-            self._misses == 1
-        ):  # a moment too early: look again at once, the rest of the interval would be lost
+        if self._misses:  # look again at once: the rest of the interval would be lost
             return max(_LEAST_MARGIN, self._margin / 2)
         first = self._newest - min(self._offsets) + self._margin
         before = math.floor((now + interval - first) / period)
