@@ -9,7 +9,7 @@ stable     1.0     trained on half of the corpus, on the embedding alone
 better     1.1     trained on all of it, with n-grams beside the embedding
 mismatch   1.2     heads of another dimension than the encoder's: regex answers, mismatches are counted
 fallback   1.3     demands confidences that it rarely reaches: most answers come from prototypes and regex
-slow       1.4     pads every text to 512 tokens
+slow       1.4     pads every text to 256 tokens
 ========== ======= ======================================================================================
 """
 
@@ -39,7 +39,7 @@ def versions(encoder: str, *, copy_encoder: bool) -> dict[str, TrainOptions]:
         "better": better,
         "mismatch": replace(better, version="1.2", encoder=_OTHER_DIMENSION, serve_encoder=encoder),
         "fallback": replace(better, version="1.3", serving=demanding),
-        "slow": replace(better, version="1.4", serving={"pad_to_tokens": 512}),
+        "slow": replace(better, version="1.4", serving={"pad_to_tokens": 256}),
     }
 
 
