@@ -124,3 +124,16 @@ def test_pods_that_are_scraped_no_more_are_not_asked_oftener() -> None:
         now += phase.next_delay(now=now, interval=5.0)
         ticks += 1
     assert ticks <= 600 / 5 + 6
+
+
+def test_asking_in_between_for_another_reason_disturbs_nothing() -> None:
+    server, phase, now, ages = Server(period=5.0), ScrapePhase(), 100.0, []
+    for tick in range(60):
+        for extra in (0.0, 1.3) if tick % 2 else (0.0,):
+            newest = server.newest(now + extra)
+            phase.observe(newest=newest, evaluated=now + extra, asked=now + extra)
+            if not extra:
+                ages.append(now - newest)
+                delay = phase.next_delay(now=now, interval=5.0)
+        now += delay
+    assert sorted(ages[10:])[45] < 0.12

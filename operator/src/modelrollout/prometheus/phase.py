@@ -37,6 +37,7 @@ class ScrapePhase:
         self._newest: float | None = None
         self._expected: float | None = None
         self._margin = _FIRST_MARGIN
+        self._due = 0.0
         self._misses = 0
 
     @property
@@ -69,25 +70,27 @@ class ScrapePhase:
         """
         # The smallest difference seen is the clocks' own; whatever is above it was time on the way.
         self._offsets.append(evaluated - asked)
-        self._judge(newest)
+        if asked >= self._due - _TOLERANCE and not self._is_in_time(newest):
+            return  # an earlier scrape than the one expected says nothing of the rhythm
         if self._newest is not None and newest > self._newest + _TOLERANCE:
             self._gaps.append(newest - self._newest)
         if self._newest is None or newest > self._newest:
             self._newest = newest
 
-    def _judge(self, newest: float) -> None:
+    def _is_in_time(self, newest: float) -> bool:
         """Compare with what was expected: too early teaches a wider margin, often in vain another rhythm."""
         if self._expected is None:
-            return
+            return True
         if newest >= self._expected - 2 * _TOLERANCE:
             self._expected, self._misses = None, 0
             self._margin = max(_LEAST_MARGIN, self._margin * _SHRINK)
-            return
+            return True
         self._misses += 1
         self._margin = min(_MOST_MARGIN, self._margin * 1.5 + 0.02)
         if self._misses >= _MISSES_ALLOWED:
             self._gaps.clear()
             self._expected, self._misses = None, 0
+        return self._expected is None
 
     def next_delay(self, *, now: float, interval: float) -> float:
         """Seconds from `now` (local) until it is worth asking again: just after a scrape if the rhythm is
@@ -111,5 +114,5 @@ class ScrapePhase:
         if not fitting:
             return interval
         number, delay = min(fitting.items(), key=lambda item: abs(item[1] - interval))
-        self._expected = self._newest + number * period
+        self._expected, self._due = self._newest + number * period, now + delay
         return delay
