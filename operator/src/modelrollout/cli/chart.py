@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 WIDTH: Final = 1000
 HEIGHT: Final = 200
+MARGIN: Final = 5
 HUGE: Final = 1e300
 """Stands for infinity: the status has no infinite numbers."""
 
@@ -62,7 +63,8 @@ class Frame:
     def y(self, value: float) -> float:
         """Where a value is; beyond the frame at its edge."""
         share = (value - self.low) / (self.high - self.low)
-        return round((1.0 - min(1.0, max(0.0, share))) * HEIGHT, 1)
+        # A line along the bottom must not lie on the border.
+        return round((1.0 - min(1.0, max(0.0, share))) * (HEIGHT - MARGIN), 1)
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:

@@ -147,7 +147,7 @@ def _marks(data: ReportData) -> list[float]:
 def _weights(data: ReportData) -> Chart | None:
     if not data.desired and not data.observed:
         return None
-    frame = Frame(start=data.window.start, end=data.window.end, low=0.0, high=104.0)
+    frame = Frame(start=data.window.start, end=data.window.end, low=0.0, high=102.0)
     gap = 2.5 * data.window.step
     lines = [
         Line(css="desired", points=data.desired, gap=gap, steps=True),

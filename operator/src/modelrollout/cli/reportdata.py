@@ -223,6 +223,7 @@ class _Past:
         except PrometheusError as error:
             self.missing.append(f"Weights and criteria over time: {error}")
             return
+        self._forget_run_before()
         if not self.desired:
             self.missing.append(
                 "Weights over time: Prometheus has no modelrollout_weight_desired_percent of this rollout "
@@ -232,6 +233,16 @@ class _Past:
         queries = self._queries(known)
         for name, criterion in known.items():
             self.criteria[name] = self._criterion(criterion, values.get(name, ()), queries.get(name))
+
+    def _forget_run_before(self) -> None:
+        """Drop the weights of the run before: they stand until the first scrape of this one."""
+        start = self._run.start.timestamp()
+        old = next((value for at, value in reversed(self.desired) if at < start), 0.0)
+        since = start
+        if old:
+            since = next((at for at, value in self.desired if at >= start and value != old), start)
+        self.desired = tuple(point for point in self.desired if point[0] >= since)
+        self.observed = tuple(point for point in self.observed if point[0] >= since)
 
     def _criterion(self, criterion: Criterion, own: Points, query: CriterionQuery | None) -> CriterionPast:
         to_stable = criterion.compare is not None and criterion.compare.to is CompareTo.STABLE

@@ -73,4 +73,5 @@ def value_text(criterion: Criterion | None, value: float | None) -> str:
     """A measured value in the unit of its criterion: 2.6%, 212ms, 3."""
     if value is None:
         return "-"
-    return format_value(criterion, value) if criterion is not None else f"{value:.4g}"
+    short = float(f"{value:.4g}")
+    return format_value(criterion, short) if criterion is not None else f"{short:g}"

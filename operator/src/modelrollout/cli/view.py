@@ -135,7 +135,9 @@ def _traffic(status: Fields) -> Iterator[RenderableType]:
     bar.append(f"  {percent(observed)} observed, {percent(weight.get('desired'))} desired")
     yield bar
     table = Table.grid(padding=(0, 2, 0, 0))
-    rows = (("candidate", status.get("candidate"), "yellow"), ("stable", status.get("stable"), "green"))
+    rows = [("candidate", status.get("candidate"), "yellow"), ("stable", status.get("stable"), "green")]
+    if status.get("candidate") == status.get("stable"):
+        rows = rows[1:]  # it has taken over
     for role, name, colour in rows:
         count = pods.get(role) or {}
         ready = f"{count.get('ready', 0)} of {count.get('desired', 0)} pods ready" if count else ""
