@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import capabilities, images, kindcluster, pipsettings, ports, verify
+from devcluster import capabilities, images, kindconfig, pipsettings, ports, verify
 from devcluster.cleanup import mounts_below
 from devcluster.cluster import checked_name
 from devcluster.errors import ResourceError, UnknownImageError, UsageError
@@ -59,8 +59,8 @@ def test_the_control_group_version_is_detected(tmp_path: Path) -> None:
 
 
 def test_the_kubelet_is_told_about_control_groups_only_where_needed() -> None:
-    settings = kindcluster.load_config(repository_root() / "kind-config.yaml")
-    old, new = (kindcluster.adapted(settings, cgroups=version) for version in (1, 2))
+    settings = kindconfig.load_config(repository_root() / "kind-config.yaml")
+    old, new = (kindconfig.adapted(settings, cgroups=version) for version in (1, 2))
     assert any("failCgroupV1: false" in patch for patch in old["kubeadmConfigPatches"])
     assert not any("failCgroupV1" in patch for patch in new["kubeadmConfigPatches"])
     assert new == settings
@@ -72,17 +72,17 @@ def test_a_file_that_is_no_kind_configuration_is_refused(tmp_path: Path, content
     if content is not None:
         file.write_text(content)
     with pytest.raises(UsageError, match="expected kind's configuration"):
-        kindcluster.load_config(file)
+        kindconfig.load_config(file)
 
 
 def test_the_network_avoids_every_route() -> None:
     assert (
-        kindcluster.free_subnet("default via 192.0.2.1 dev eth0\n192.0.2.0/24 dev eth0\n") == "172.31.0.0/24"
+        kindconfig.free_subnet("default via 192.0.2.1 dev eth0\n192.0.2.0/24 dev eth0\n") == "172.31.0.0/24"
     )
     taken = "default via 172.31.0.1 dev eth0\n172.31.0.0/16 dev eth0 src 172.31.5.5\n172.30.0.0/24 dev br-1\n"
-    assert kindcluster.free_subnet(taken) == "172.30.1.0/24"
+    assert kindconfig.free_subnet(taken) == "172.30.1.0/24"
     with pytest.raises(UsageError, match="is routed on this machine"):
-        kindcluster.free_subnet("172.16.0.0/12 dev eth0")
+        kindconfig.free_subnet("172.16.0.0/12 dev eth0")
 
 
 def _dns_answer(code: int = 0, address: bytes | None = bytes([10, 146, 0, 1])) -> bytes:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
-import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -16,15 +14,18 @@ from typing import Any, Self
 
 import yaml
 
-from devcluster import capabilities, cleanup, docker, nodeimage, tools, verify
+from devcluster import cleanup, docker, nodeimage, tools, verify
 from devcluster.cluster import Cluster, checked_name
 from devcluster.docker import Docker
 from devcluster.errors import CommandError, NotReadyError, UnknownImageError, UsageError
+from devcluster.kindconfig import adapted, default_name, free_subnet, load_config
 from devcluster.locks import exclusive
 from devcluster.paths import GIB, repository_root, require_free, state_dir
 from devcluster.processes import run
 from devcluster.progress import say, step
 from devcluster.statefile import ClusterState, all_states
+
+__all__ = ["KindCluster", "default_name", "kind_down", "logs", "names", "parent_dir", "stop_idle_daemon"]
 
 _LABEL = "io.x-k8s.kind.cluster"
 _CREATE_SECONDS = 300
@@ -196,29 +197,6 @@ class KindCluster(Cluster):
             )
 
 
-def load_config(file: Path) -> dict[str, Any]:
-    """Read kind's configuration; UsageError if it is none."""
-    try:
-        loaded = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"expected kind's configuration in {file}, and it cannot be read: {error}"
-        ) from error
-    if not isinstance(loaded, dict) or loaded.get("kind") != "Cluster":
-        raise UsageError(
-            f"expected kind's configuration (`kind: Cluster`) in {file}; write one as in kind's documentation"
-        )
-    return loaded
-
-
-def adapted(settings: dict[str, Any], *, cgroups: int | None = None) -> dict[str, Any]:
-    """With what this machine needs: a kubelet refuses version 1 control groups unless told."""
-    patches = list(settings.get("kubeadmConfigPatches", []))
-    if (cgroups or capabilities.cgroup_version()) == 1:
-        patches.append("kind: KubeletConfiguration\nfailCgroupV1: false\n")
-    return {**settings, "kubeadmConfigPatches": patches}
-
-
 def kind_down(name: str) -> bool:
     """Remove the cluster of that name, whatever state it is in; whether there was anything."""
     directory = _directory(checked_name(name))
@@ -248,11 +226,6 @@ def stop_idle_daemon() -> None:
     running = docker.private_if_running()
     if running is None or not running.containers():
         docker.stop_private()
-
-
-def default_name() -> str:
-    """The name that the repository's kind-config.yaml gives."""
-    return str(load_config(repository_root() / "kind-config.yaml").get("name", "kind"))
 
 
 def names() -> list[str]:
@@ -313,23 +286,6 @@ def _make_network(daemon: Docker) -> None:
         state.facts["forwarded"] = [subnet]
         state.save()
         cleanup.allow_forwarding(subnet)
-
-
-def free_subnet(routes: str) -> str:
-    """A /24 of the private ranges that no route of the machine (as `ip route` prints them) overlaps."""
-    taken = [
-        ipaddress.ip_network(found, strict=False)
-        for found in re.findall(r"\b(\d+\.\d+\.\d+\.\d+(?:/\d+)?)", routes)
-        if not found.startswith("0.")
-    ]
-    for second in range(31, 16, -1):
-        for third in range(256):
-            candidate = ipaddress.ip_network(f"172.{second}.{third}.0/24")
-            if not any(candidate.overlaps(network) for network in taken):
-                return str(candidate)
-    raise UsageError(
-        "every range from 172.17.0.0 to 172.31.255.0 is routed on this machine; remove an unused one"
-    )
 
 
 def _holds(listing: str, reference: str, image_id: str) -> bool:
