@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World
@@ -105,7 +104,7 @@ def test_an_unreadable_command_is_said_and_changes_nothing(emotion: World, opera
     at_step(emotion, 50)
     wrong = {"metadata": {"annotations": {"modelrollout.dev/command": "explode"}}}
     emotion.patch("ModelRollout", "emotion", wrong)
-    reason, message = emotion.until(
+    _, message = emotion.until(
         lambda: next((e for e in emotion.events() if e[0] == "BadCommand"), None), what="an Event"
     )
     assert "explode" in message and "verb" in message

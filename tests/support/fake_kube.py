@@ -1,4 +1,4 @@
-"""An API server in memory with what matters to its clients: resourceVersions, conflicts, and scripted failures."""
+"""An API server in memory with what matters to its clients: resourceVersions, conflicts, scripted failures."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class FakeKube:
         elif sub == "status":
             stored["status"] = copy.deepcopy(body["status"])
         elif merge:
-            _merge(stored, {k: v for k, v in body.items()})
+            _merge(stored, body)
         else:
             body = copy.deepcopy(body)
             body["metadata"].setdefault("uid", stored["metadata"]["uid"])

@@ -11,7 +11,7 @@ IMAGE = "registry.invalid/model:1"
 """Never pulled: kwok pods only look as if they ran."""
 
 
-def deployment(  # noqa: PLR0913
+def deployment(
     name: str,
     *,
     app: str = "emotion",
@@ -62,7 +62,7 @@ def steps(*weights: int, duration: str = "1s") -> list[Manifest]:
     return [*({"weight": weight, "duration": duration} for weight in weights), {"weight": 100}]
 
 
-def rollout(  # noqa: PLR0913
+def rollout(
     name: str = "emotion",
     *,
     stable: str | None = "emotion-1",

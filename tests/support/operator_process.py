@@ -36,7 +36,7 @@ class OperatorProcess:
         environment: More environment variables.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         *,
         kubeconfig: Path,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +70,11 @@ def event(kind: str, obj: dict[str, Any]) -> dict[str, Any]:
 async def play(script: Script, **source: Any) -> tuple[Informer[Thing], list[tuple[Any, Any]]]:
     """Runs an informer to the end of the script."""
     told: list[tuple[Any, Any]] = []
-    on_change: Callable[[Thing | None, Thing | None], None] = lambda old, new: told.append((old, new))
     informer: Informer[Thing] = Informer(
         script,  # type: ignore[arg-type]
         Source(group_version="/apis/x/v1", plural="things", parse=parse, **source),
         namespaces=(None,),
-        on_change=on_change,
+        on_change=lambda old, new: told.append((old, new)),
     )
     task = asyncio.create_task(informer.run())
     async with asyncio.timeout(20):

@@ -1,0 +1,114 @@
+"""What every way of splitting traffic must do; a new provider joins by one more entry in PROVIDERS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.support import manifests
+from tests.support.fake_kube import FakeKube
+
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.errors import ApiError, NotLeaderError
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.views import parse_deployment, parse_slice
+from modelrollout.cluster.writer import RolloutRef, Writer
+from modelrollout.decision.types import Scale
+from modelrollout.traffic.provider import TrafficProvider, TrafficTarget
+from modelrollout.traffic.replicas import ReplicasProvider
+
+TARGET = TrafficTarget(
+    rollout=RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1"),
+    service="emotion",
+    stable="emotion-1",
+    candidate="emotion-2",
+)
+
+
+class Cluster:
+    """Two Deployments behind a Service, in a fake API server and in the caches."""
+
+    def __init__(self, make: Callable[[Writer, ClusterCache], TrafficProvider]) -> None:
+        self.api = FakeKube()
+        self.leadership = Leadership.always()
+        self.cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)  # type: ignore[arg-type]
+        for name, replicas in (("emotion-1", 4), ("emotion-2", 0)):
+            manifest = manifests.deployment(name, replicas=replicas, namespace="ns")
+            self.cache.deployments.put(parse_deployment(self.api.put(paths.deployment("ns", name), manifest)))
+        self.provider = make(Writer(self.api, self.cache, self.leadership), self.cache)  # type: ignore[arg-type]
+
+    def ready(self, stable: int, candidate: int) -> None:
+        """Ready endpoints of both versions."""
+        pods = [f"emotion-1-1111111111-{n:05d}" for n in range(stable)]
+        pods += [f"emotion-2-2222222222-{n:05d}" for n in range(candidate)]
+        endpoints = [
+            {"targetRef": {"kind": "Pod", "name": pod}, "conditions": {"ready": True}} for pod in pods
+        ]
+        meta: dict[str, Any] = {"namespace": "ns", "name": "s", "resourceVersion": "1"}
+        meta["labels"] = {"kubernetes.io/service-name": "emotion"}
+        view = parse_slice({"metadata": meta, "addressType": "IPv4", "endpoints": endpoints})
+        assert view is not None
+        self.cache.slices.put(view)
+
+    def replicas(self, name: str) -> int:
+        return int(self.api.objects[paths.deployment("ns", name)]["spec"]["replicas"])
+
+
+PROVIDERS = {"Replicas": ReplicasProvider}
+
+
+@pytest.fixture(params=sorted(PROVIDERS))
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    return Cluster(PROVIDERS[request.param])
+
+
+HALF = (Scale(deployment="emotion-1", replicas=2), Scale(deployment="emotion-2", replicas=2))
+
+
+async def test_setting_a_weight_sets_the_counts(cluster: Cluster) -> None:
+    await cluster.provider.ensure(TARGET)
+    assert await cluster.provider.set_weight(TARGET, weight=50, scales=HALF) > 0
+    assert (cluster.replicas("emotion-1"), cluster.replicas("emotion-2")) == (2, 2)
+
+
+async def test_setting_it_again_writes_nothing(cluster: Cluster) -> None:
+    await cluster.provider.ensure(TARGET)
+    await cluster.provider.set_weight(TARGET, weight=50, scales=HALF)
+    before = len(cluster.api.writes())
+    await cluster.provider.ensure(TARGET)
+    assert await cluster.provider.set_weight(TARGET, weight=50, scales=HALF) == 0
+    assert len(cluster.api.writes()) == before
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "weight"), [(4, 0, 0.0), (3, 1, 25.0), (0, 4, 100.0), (0, 0, None)]
+)
+def test_the_weight_is_read_back_never_assumed(
+    cluster: Cluster, stable: int, candidate: int, weight: float | None
+) -> None:
+    cluster.ready(stable, candidate)
+    assert cluster.provider.observed_weight(TARGET) == weight
+
+
+async def test_one_write_that_fails_stops_no_other_and_is_raised(cluster: Cluster) -> None:
+    del cluster.api.objects[paths.deployment("ns", "emotion-1")]
+    with pytest.raises(ApiError):
+        await cluster.provider.set_weight(TARGET, weight=50, scales=HALF)
+    assert cluster.replicas("emotion-2") == 2
+
+
+async def test_without_the_lease_nothing_moves(cluster: Cluster) -> None:
+    cluster.leadership.end()
+    with pytest.raises(NotLeaderError):
+        await cluster.provider.set_weight(TARGET, weight=50, scales=HALF)
+    assert cluster.api.writes() == []
+
+
+async def test_removing_is_possible_at_any_time_and_twice(cluster: Cluster) -> None:
+    await cluster.provider.remove(TARGET)
+    await cluster.provider.ensure(TARGET)
+    await cluster.provider.remove(TARGET)
+    await cluster.provider.remove(TARGET)
+    assert cluster.replicas("emotion-1") == 4

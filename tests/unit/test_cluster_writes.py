@@ -1,0 +1,227 @@
+"""Writes: fenced by the lease and by resourceVersions, and what the operator makes has the right form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import manifests
+from tests.support.fake_kube import FakeKube
+
+from modelrollout.api.workload import Candidate, Validation
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.copies import CopyError, CopyKeeper, build_copy
+from modelrollout.cluster.errors import ConflictError, NotFoundError, NotLeaderError
+from modelrollout.cluster.jobs import JobOrder, build_job
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.side import Shadow, build_service, build_shadow
+from modelrollout.cluster.views import parse_deployment
+from modelrollout.cluster.writer import RolloutRef, Writer, with_finalizer, without_finalizer
+
+DEPLOYMENT = paths.deployment("ns", "emotion-1")
+ROLLOUT = paths.rollout("ns", "emotion")
+OWNER = RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1")
+
+
+class Setup:
+    """A Deployment in the fake API server and in the cache, and a writer."""
+
+    def __init__(self, replicas: int = 4) -> None:
+        self.api = FakeKube()
+        self.leadership = Leadership.always()
+        self.cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)  # type: ignore[arg-type]
+        self.writer = Writer(self.api, self.cache, self.leadership)  # type: ignore[arg-type]
+        stored = self.api.put(
+            DEPLOYMENT, manifests.deployment("emotion-1", replicas=replicas, namespace="ns")
+        )
+        self.cache.deployments.put(parse_deployment(stored))
+
+    def touch(self, **spec: Any) -> None:
+        """Somebody else changes the Deployment and the cache does not know yet."""
+        stored = self.api.objects[DEPLOYMENT]
+        stored["spec"] |= spec
+        self.api.put(DEPLOYMENT, stored)
+
+    @property
+    def replicas(self) -> int:
+        return int(self.api.objects[DEPLOYMENT]["spec"]["replicas"])
+
+
+async def test_scaling_to_what_is_there_asks_nothing() -> None:
+    setup = Setup()
+    assert not await setup.writer.scale("ns", "emotion-1", 4)
+    assert setup.api.requests == []
+
+
+async def test_after_a_scale_the_cache_knows_at_once() -> None:
+    setup = Setup()
+    assert await setup.writer.scale("ns", "emotion-1", 2)
+    assert not await setup.writer.scale("ns", "emotion-1", 2)
+    assert setup.replicas == 2
+    assert len(setup.api.writes()) == 1
+
+
+async def test_a_conflict_over_something_else_is_looked_at_again_and_scaled() -> None:
+    setup = Setup()
+    setup.touch(paused=True)
+    assert await setup.writer.scale("ns", "emotion-1", 2)
+    assert setup.replicas == 2
+
+
+async def test_a_count_that_somebody_else_changed_is_not_overwritten() -> None:
+    setup = Setup()
+    setup.touch(replicas=7)
+    with pytest.raises(ConflictError):
+        await setup.writer.scale("ns", "emotion-1", 2)
+    assert setup.replicas == 7
+
+
+async def test_a_deployment_made_anew_under_the_same_name_is_another_one() -> None:
+    setup = Setup()
+    setup.api.objects[DEPLOYMENT]["metadata"]["uid"] = "another"
+    setup.touch()
+    with pytest.raises(ConflictError):
+        await setup.writer.scale("ns", "emotion-1", 2)
+    assert setup.replicas == 4
+
+
+async def test_a_deployment_that_is_not_there_cannot_be_scaled() -> None:
+    with pytest.raises(NotFoundError):
+        await Setup().writer.scale("ns", "other", 2)
+
+
+async def test_without_the_lease_nothing_is_written() -> None:
+    setup = Setup()
+    setup.api.put(ROLLOUT, {"metadata": {"name": "emotion"}})
+    setup.leadership.end()
+    with pytest.raises(NotLeaderError):
+        await setup.writer.scale("ns", "emotion-1", 2)
+    with pytest.raises(NotLeaderError):
+        await setup.writer.write_status(OWNER, {"phase": "Idle"})
+    with pytest.raises(NotLeaderError):
+        await setup.writer.set_finalizers(OWNER, ())
+    with pytest.raises(NotLeaderError):
+        await setup.writer.post_event(OWNER, reason="R", message="m", severity="Normal")
+    assert setup.api.writes() == []
+
+
+async def test_a_status_decided_on_an_older_version_is_refused() -> None:
+    setup = Setup()
+    stored = setup.api.put(ROLLOUT, {"metadata": {"name": "emotion"}})
+    version = stored["metadata"]["resourceVersion"]
+    ref = RolloutRef(namespace="ns", name="emotion", uid=stored["metadata"]["uid"], resource_version=version)
+    newer = await setup.writer.write_status(ref, {"phase": "Idle"})
+    assert int(newer) > int(version)
+    with pytest.raises(ConflictError):
+        await setup.writer.write_status(ref, {"phase": "Progressing"})
+    assert setup.api.objects[ROLLOUT]["status"] == {"phase": "Idle"}
+
+
+def test_finalizers_of_others_stay() -> None:
+    ours = "modelrollout.dev/return-traffic"
+    assert with_finalizer(("x",)) == ("x", ours)
+    assert with_finalizer((ours, "x")) == (ours, "x")
+    assert without_finalizer((ours, "x")) == ("x",)
+
+
+def copied(candidate: Candidate, **stable: Any) -> dict[str, Any]:
+    return build_copy(
+        manifests.deployment("emotion-1", replicas=4, **stable), candidate=candidate, owner=OWNER
+    )
+
+
+def test_a_copy_differs_from_stable_only_in_what_was_asked_and_in_its_labels() -> None:
+    candidate = Candidate.model_validate({"image": "model:2", "env": [{"name": "A", "value": "2"}]})
+    stable = manifests.deployment("emotion-1", replicas=4, env={"A": "1", "B": "1"})
+    stable["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "3", "team": "ml"}
+    made = build_copy(stable, candidate=candidate, owner=OWNER)
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "model:2"
+    assert container["env"] == [{"name": "A", "value": "2"}, {"name": "B", "value": "1"}]
+    assert made["spec"]["replicas"] == 0
+    assert made["metadata"]["annotations"] == {"team": "ml"}
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert made["spec"]["selector"] != stable["spec"]["selector"]
+    assert labels["app"] == "emotion"
+    assert made["metadata"]["ownerReferences"][0]["uid"] == "u1"
+
+
+def test_a_copy_of_a_copy_selects_its_own_pods_only() -> None:
+    first = copied(Candidate(image="model:2"))
+    second = build_copy(first, candidate=Candidate(image="model:3"), owner=OWNER)
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    wanted = second["spec"]["selector"]["matchLabels"].items()
+    assert not wanted <= first["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_an_unknown_container_is_named_with_those_there_are() -> None:
+    with pytest.raises(CopyError, match=r"nobody.*server"):
+        copied(Candidate(image="model:2", container="nobody"))
+
+
+async def test_making_a_copy_twice_makes_one() -> None:
+    setup = Setup()
+    keeper = CopyKeeper(setup.api, setup.leadership)  # type: ignore[arg-type]
+    candidate = Candidate(image="model:2")
+    names = [await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER) for _ in range(2)]
+    assert names[0] == names[1]
+    assert len(setup.api.objects) == 2
+
+
+async def test_somebody_elses_deployment_of_that_name_is_left_alone() -> None:
+    setup = Setup()
+    keeper = CopyKeeper(setup.api, setup.leadership)  # type: ignore[arg-type]
+    candidate = Candidate(image="model:2")
+    name = await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER)
+    setup.api.objects[paths.deployment("ns", name)]["metadata"]["labels"] = {}
+    with pytest.raises(CopyError, match="was not made for"):
+        await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER)
+
+
+async def test_a_released_copy_has_no_owner_and_keeps_others() -> None:
+    setup = Setup()
+    setup.api.objects[DEPLOYMENT]["metadata"]["ownerReferences"] = [{"uid": "u1"}, {"uid": "u2"}]
+    keeper = CopyKeeper(setup.api, setup.leadership)  # type: ignore[arg-type]
+    await keeper.release("ns", "emotion-1", owner_uid="u1")
+    await keeper.release("ns", "emotion-1", owner_uid="u1")
+    assert setup.api.objects[DEPLOYMENT]["metadata"]["ownerReferences"] == [{"uid": "u2"}]
+    assert len(setup.api.writes()) == 1
+
+
+def test_the_shadow_is_out_of_reach_of_the_service() -> None:
+    shadow = Shadow(deployment="emotion-shadow", source="emotion-2", replicas=2)
+    made = build_shadow(
+        manifests.deployment("emotion-2"), shadow=shadow, service_selector={"app": "emotion"}, owner=OWNER
+    )
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert "app" not in labels
+    assert labels["version"] == "emotion-2"
+    assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert made["spec"]["replicas"] == 2
+
+
+def test_a_side_service_listens_where_the_clients_service_does() -> None:
+    client = manifests.service("emotion")
+    client["spec"]["ports"][0]["nodePort"] = 30000
+    made = build_service(client, name="emotion-shadow", role="shadow", selector={"x": "y"}, owner=OWNER)
+    assert made["spec"] == {
+        "selector": {"x": "y"},
+        "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+    }
+
+
+def test_a_job_runs_once_ends_by_itself_and_knows_the_candidate() -> None:
+    validation = Validation(
+        name="smoke", image="check:1", timeout="10m", ttl="1h", image_pull_secrets=("pull",)
+    )
+    order = JobOrder(
+        name="emotion-smoke-1-abc", run="r1", validation=validation, candidate_url="http://c", owner=OWNER
+    )
+    spec = build_job(order)["spec"]
+    pod = spec["template"]["spec"]
+    assert (spec["backoffLimit"], pod["restartPolicy"], spec["ttlSecondsAfterFinished"]) == (0, "Never", 3600)
+    assert spec["activeDeadlineSeconds"] > 600
+    assert pod["containers"][0]["env"] == [{"name": "CANDIDATE_URL", "value": "http://c"}]
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
