@@ -57,6 +57,7 @@ OUTCOME_COLOURS = {"Succeeded": "green", "RolledBack": "red"}
 @click.pass_obj
 def backtest(  # noqa: PLR0913 - one parameter for each option
     target: Target,
+    /,
     *,
     file: str,
     start: datetime,
