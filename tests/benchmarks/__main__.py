@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.benchmarks import operator_clock, operator_cost, operator_reaction
+from tests.benchmarks import operator_clock, operator_cost, operator_reaction, prometheus_figures
 from tests.benchmarks.tables import Figure, keep
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
@@ -21,6 +21,8 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "cost-200": lambda: operator_cost.active(200),
     "cost-1000": lambda: operator_cost.active(1000),
     "cost-1000-finished": lambda: operator_cost.finished(1000),
+    "joined-requests": prometheus_figures.joined,
+    "backtest": prometheus_figures.backtest,
 }
 
 
