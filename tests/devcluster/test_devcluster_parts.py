@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import capabilities, images, kindconfig, pipsettings, ports, verify
+from devcluster import apt, capabilities, docker, images, kindconfig, pipsettings, ports, verify
 from devcluster.cleanup import mounts_below
 from devcluster.cluster import checked_name
-from devcluster.errors import ResourceError, UnknownImageError, UsageError
+from devcluster.errors import PrerequisiteError, ResourceError, UnknownImageError, UsageError
 from devcluster.paths import repository_root, require_free
 
 
@@ -172,3 +172,27 @@ def test_mounts_are_listed_innermost_first() -> None:
     depths = [len(path.parts) for path in found]
     assert depths == sorted(depths, reverse=True)
     assert mounts_below(Path("/pro")) == []
+
+
+def test_without_root_nothing_of_a_private_daemon_is_started(
+    own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELROLLOUT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("devcluster.apt.os.geteuid", lambda: 65534)
+    with pytest.raises(PrerequisiteError, match=r"needs root and this is user id 65534; run .* with sudo"):
+        docker.start_private()
+    assert not docker.run_dir().exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_root_a_missing_package_is_one_command_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("devcluster.apt.os.geteuid", lambda: 65534)
+    with pytest.raises(PrerequisiteError, match="install it by `sudo apt-get install .* no-such-package`"):
+        apt.ensure_program("no-such-program", "no-such-package")
+
+
+def test_a_package_that_does_not_exist_is_said_with_what_apt_said() -> None:
+    with pytest.raises(
+        PrerequisiteError, match=r"the program no-such-program is missing and `apt-get install"
+    ):
+        apt.ensure_program("no-such-program", "no-such-package-of-debian")
