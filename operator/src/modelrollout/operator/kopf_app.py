@@ -162,6 +162,8 @@ class KopfWatcher:
                     registry=build_registry(pass_on, login),
                     settings=build_settings(),
                     standalone=True,
+                    # Else kopf looks up the name of the user, and the one of a container often has none.
+                    identity="modelrollout-operator",  # type: ignore[arg-type]
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
                     stop_flag=stop,
