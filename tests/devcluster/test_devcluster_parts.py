@@ -187,7 +187,7 @@ def test_without_root_nothing_of_a_private_daemon_is_started(
 
 def test_without_root_a_missing_package_is_one_command_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("devcluster.apt.os.geteuid", lambda: 65534)
-    with pytest.raises(PrerequisiteError, match="install it by `sudo apt-get install .* no-such-package`"):
+    with pytest.raises(PrerequisiteError, match=r"install it by `sudo apt-get install .* no-such-package`"):
         apt.ensure_program("no-such-program", "no-such-package")
 
 
