@@ -48,7 +48,7 @@ def test_a_validation_runs_once_before_each_increase_against_candidate_pods_only
 
 
 def annotate_job_pods(world: World, key: str, value: str) -> None:
-    """Every pod of a validation in the namespace gets the annotation, by which fake nodes know what to play."""
+    """Every pod of a validation gets the annotation by which fake nodes know what to play."""
     pair = f"{json.dumps(key)}: {json.dumps(value)}"
     expression = "Object{metadata: Object.metadata{annotations: {" + pair + "}}}"
     group = {"apiVersion": "admissionregistration.k8s.io/v1"}

@@ -1,4 +1,4 @@
-"""An API server in memory with what matters to its clients: resourceVersions, conflicts, scripted failures."""
+"""An API server in memory with what matters to its clients: resourceVersions, conflicts, failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection against a server that answers badly: bounded retries, errors by what can be done about them."""
+"""The connection against a server that answers badly: bounded retries, and errors by their cure."""
 
 from __future__ import annotations
 
