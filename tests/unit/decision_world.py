@@ -90,6 +90,7 @@ class World:
     samples: dict[str, Sample] = field(default_factory=dict)
     last: Decision | None = None
     persisted: int = 0
+    _parsed: tuple[dict[str, Any], ModelRolloutStatus] | None = None
 
     @property
     def time(self) -> datetime:
@@ -98,8 +99,10 @@ class World:
 
     @property
     def status(self) -> ModelRolloutStatus:
-        """The status as the API server has it."""
-        return ModelRolloutStatus.from_json(self.status_json)
+        """The status as the API server has it, read back from its JSON."""
+        if self._parsed is None or self._parsed[0] is not self.status_json:
+            self._parsed = (self.status_json, ModelRolloutStatus.from_json(self.status_json))
+        return self._parsed[1]
 
     def mode(self, criterion: str, at: float | None = None) -> str:
         """What the metric of a criterion looks like at a time."""
