@@ -26,7 +26,7 @@ test: lint test-unit test-integration test-acceptance ## Run every check and eve
 lint: venv ## Format, lint, types, layers
 	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
 	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
-	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/cluster/src
+	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/cluster/src hack/demo/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
 	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind" tests
@@ -73,11 +73,11 @@ clean-cache: venv ## Remove built binaries and images as well
 	@$(PY) -m devcluster clean-cache
 
 # The environment is made again when the requirements change, and only then.
-STAMP := .venv/.made-from-$(shell cat hack/requirements/dev.txt */pyproject.toml hack/cluster/pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+STAMP := .venv/.made-from-$(shell cat hack/requirements/dev.txt */pyproject.toml hack/*/pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 venv: $(STAMP) ## Make the Python environment in .venv
 $(STAMP):
 	@hack/ensure-python $(PYTHON)
 	@hack/step "Creating .venv" $(PYTHON) -m venv --clear .venv
 	@hack/step "Installing Python packages, each checked by hash" .venv/bin/pip install --no-input --disable-pip-version-check --require-hashes -r hack/requirements/dev.txt
-	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/cluster
+	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/cluster -e hack/demo
 	@touch $@
