@@ -296,3 +296,18 @@ def test_batches_hold_every_row_once_and_pad_with_weight_zero() -> None:
         seen += (batch.ids[real][:, 0] - 1).tolist()
         np.testing.assert_array_equal(batch.mask[real].sum(axis=1), lengths[batch.ids[real][:, 0] - 1])
     assert sorted(seen) == list(range(101))
+
+
+def test_an_encoder_outside_the_artefacts_is_verified_too(encoder_directory: Path, tmp_path: Path) -> None:
+    options = TrainOptions(
+        encoder="hashing:48", serve_encoder=str(encoder_directory), copy_encoder=False, lexical=False
+    )
+    train(_rows(160, 1), _rows(40, 2), options, tmp_path / "out", lambda _: None)
+    predictor = load_predictor(tmp_path / "out", config=PredictorConfig())
+    (item,) = predictor.predict(["w1 w2"])
+    assert (item.route, item.dimension_mismatches) == ("regex", ("linear_head", "prototypes"))
+    card = encoder_directory / "encoder.json"
+    card.write_text(card.read_text() + " ")
+    with pytest.raises(ArtifactError, match="SHA-256") as caught:
+        load_predictor(tmp_path / "out", config=PredictorConfig())
+    assert caught.value.file == card
