@@ -7,15 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from devcluster.cluster import Cluster
+from devcluster.pytest_plugin import control_plane, namespace  # noqa: F401 - fixtures
 from tests.support.crd import install
 from tests.support.exporter import Exporter
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import Prometheus
 from tests.support.scene import Scene
 from tests.support.world import World
-
-from devcluster.cluster import Cluster
-from devcluster.pytest_plugin import control_plane, namespace  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from demo import manifests, scenario
 from demo.console import Narrator
 from demo.endpoints import EndpointRecorder
@@ -19,7 +20,6 @@ from demo.lab import Lab, Options
 from demo.play import Played, Player
 from demo.proof import measure
 from demo.snapshot import Observer
-
 from devcluster.kindcluster import KindCluster
 from devcluster.pytest_plugin import kind_cluster, project_images  # noqa: F401 - fixtures
 

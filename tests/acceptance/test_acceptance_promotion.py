@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+
 from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess
 from tests.support.scene import Scene, condition, seconds_between

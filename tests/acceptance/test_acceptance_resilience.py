@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from tests.support import manifests as m
 from tests.support.faulty_api import FaultyApi
 from tests.support.operator_process import OperatorProcess

@@ -6,12 +6,6 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
-from tests.benchmarks.tables import Figure
-from tests.support.exporter import Exporter
-from tests.support.past import PastWriter, Rate
-from tests.support.prometheus import Prometheus
-from tests.support.queries import criterion, rollout
-
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.backtest import Clock, Question, run
 from modelrollout.prometheus import (
@@ -23,6 +17,11 @@ from modelrollout.prometheus import (
     PrometheusTargets,
     RolloutQueries,
 )
+from tests.benchmarks.tables import Figure
+from tests.support.exporter import Exporter
+from tests.support.past import PastWriter, Rate
+from tests.support.prometheus import Prometheus
+from tests.support.queries import criterion, rollout
 
 ROLLOUTS, RUNS = 200, 7
 DAY = 86_400.0
@@ -65,7 +64,9 @@ async def _rounds(
 ) -> tuple[list[float], list[float], list[float]]:
     options = EvaluatorOptions(limits=Limits(legs=legs))
     evaluator = Evaluator(PrometheusTargets.single(prometheus.url), options=options)
-    ours, theirs, wall = [], [], []
+    ours: list[float] = []
+    theirs: list[float] = []
+    wall: list[float] = []
     for turn in range(RUNS + 1):
         before = time.process_time(), prometheus.cpu_seconds(), time.monotonic()
         answers = await asyncio.gather(*(evaluator.evaluate(each, patience=0.1) for each in rollouts))

@@ -23,10 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from devcluster import ControlPlane
 from tests.support.crd import install
 from tests.support.prometheus import Prometheus
-
-from devcluster import ControlPlane
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "bench"

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support import manifests
-from tests.support.fake_kube import FakeKube
 
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
@@ -18,6 +16,8 @@ from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision.types import Scale
 from modelrollout.traffic.provider import TrafficProvider, TrafficTarget
 from modelrollout.traffic.replicas import ReplicasProvider
+from tests.support import manifests
+from tests.support.fake_kube import FakeKube
 
 TARGET = TrafficTarget(
     rollout=RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1"),

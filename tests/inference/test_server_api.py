@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.inference import LABELS, FakePredictor, load_fake, write_fake
 
 from inference_server.api.app import create_app
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
+from tests.support.inference import LABELS, FakePredictor, load_fake, write_fake
 
 
 class Api:

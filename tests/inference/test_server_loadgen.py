@@ -14,11 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.inference import ROOT, free_port, server_process
 
 from inference_server.loadgen.counts import Counts, quantile
 from inference_server.loadgen.http import HttpClient, LostRequestError
 from inference_server.loadgen.run import LoadGenerator, Plan
+from tests.support.inference import ROOT, free_port, server_process
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

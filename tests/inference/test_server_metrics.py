@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.inference import LABELS, load_fake, write_fake
 
 from inference_server.predictors.base import FALLBACK_REASONS, ROUTES, Prediction
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
+from tests.support.inference import LABELS, load_fake, write_fake
 
 CONTRACT = {
     "model_info": ("gauge", {"artifact_sha256", "encoder", "dimension", "config_sha256"}),

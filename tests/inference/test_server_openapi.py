@@ -13,10 +13,10 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.schemas import APIOperation
-from tests.support.inference import load_fake, server_process, write_fake
 
 from inference_server.api.app import create_app
 from inference_server.settings import Settings
+from tests.support.inference import load_fake, server_process, write_fake
 
 CHECKED = (
     "not_a_server_error",

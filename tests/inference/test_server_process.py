@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-from tests.support.inference import free_port, server_process, write_fake
 
 from inference_server.loadgen.http import HttpClient, LostRequestError
 from inference_server.loadgen.run import LoadGenerator, Plan
+from tests.support.inference import free_port, server_process, write_fake
 
 
 async def test_no_request_is_lost_while_a_pod_leaves(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from tests.support.inference import free_port, server_process, write_fake
 
 from inference_server.predictors.base import Prediction
 from inference_server.shadow import Breaker, ShadowJob, ShadowSender
+from tests.support.inference import free_port, server_process, write_fake
 
 
 def job(*labels: str) -> ShadowJob:

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.inference import LABELS, ROOT, ServerProcess, free_port, server_process
 
 from inference_server.validation.logs import (
     Limits,
@@ -26,6 +25,7 @@ from inference_server.validation.logs import (
     tally_metrics,
 )
 from inference_server.validation.suites import SUITES, load_cases
+from tests.support.inference import LABELS, ROOT, ServerProcess, free_port, server_process
 
 GOOD = Tally(predictions=1000, linear=990, regex=5, low_confidence=150, rules=20, mismatches=0, p95=0.05)
 

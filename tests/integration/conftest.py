@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import manifests
-from tests.support.crd import install
-from tests.support.operator_process import OperatorProcess
-from tests.support.world import World
 
 from devcluster.cluster import Cluster
 from devcluster.pytest_plugin import (  # noqa: F401 - fixtures
@@ -18,6 +14,10 @@ from devcluster.pytest_plugin import (  # noqa: F401 - fixtures
     namespace,
     prometheus_server,
 )
+from tests.support import manifests
+from tests.support.crd import install
+from tests.support.operator_process import OperatorProcess
+from tests.support.world import World
 
 StartOperator = Callable[..., OperatorProcess]
 

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.crd import install
 
 from devcluster.cluster import Cluster
 from modelrollout.api.manifest import manifest_problems
 from modelrollout.api.spec import ModelRolloutSpec
+from tests.support.crd import install
 
 pytestmark = pytest.mark.cluster
 

@@ -8,9 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.past import PastWriter
-from tests.support.prometheus import Prometheus
-from tests.support.queries import CountingHooks
 
 from modelrollout.api.conditions import Phase
 from modelrollout.api.criteria import OnBreach
@@ -27,6 +24,9 @@ from modelrollout.prometheus import (
     QueryContext,
     build_rollout,
 )
+from tests.support.past import PastWriter
+from tests.support.prometheus import Prometheus
+from tests.support.queries import CountingHooks
 
 HOUR, MINUTE = 3600.0, 60.0
 LENGTH = 8 * HOUR

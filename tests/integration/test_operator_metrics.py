@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from tests.integration.conftest import StartOperator
 from tests.support import manifests as m
 from tests.support.exporter import Exporter, Pod

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
 from tests.integration.conftest import StartOperator
 from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess

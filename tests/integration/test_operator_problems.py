@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World

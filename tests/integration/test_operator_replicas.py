@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+
+from modelrollout.cluster.views import parse_time
 from tests.integration.conftest import StartOperator
 from tests.support import manifests as m
 from tests.support.world import World
-
-from modelrollout.cluster.views import parse_time
 
 pytestmark = pytest.mark.cluster
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from modelrollout.prometheus import FailureKind, PrometheusClient, PrometheusError, PrometheusTargets
+from modelrollout.prometheus import session as session_module
 from tests.support.certificates import make_certificates
 from tests.support.prometheus import Prometheus
 from tests.support.proxy import Certificates, Guard, Rules
 from tests.support.queries import CountingHooks
-
-from modelrollout.prometheus import FailureKind, PrometheusClient, PrometheusError, PrometheusTargets
-from modelrollout.prometheus import session as session_module
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
+from modelrollout.decision.types import SampleState
+from modelrollout.prometheus import PrometheusTarget, PrometheusTargets
 from tests.support.exporter import Exporter
 from tests.support.prometheus import Prometheus
 from tests.support.proxy import SlowProxy
 from tests.support.queries import CountingHooks, criterion, evaluator, rollout
-
-from modelrollout.decision.types import SampleState
-from modelrollout.prometheus import PrometheusTarget, PrometheusTargets
 
 ONE = criterion("one", query="vector(1)")
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.exporter import LABELS, Exporter, Pod
-from tests.support.prometheus import Prometheus
-from tests.support.queries import criterion, evaluator, rollout
 
 from modelrollout.api.presets import PRESETS, Preset
 from modelrollout.decision.types import Sample, SampleState
+from tests.support.exporter import LABELS, Exporter, Pod
+from tests.support.prometheus import Prometheus
+from tests.support.queries import criterion, evaluator, rollout
 
 SCRAPE = 0.2
 _numbers = itertools.count()

@@ -13,9 +13,9 @@ from typing import Self
 import aiohttp
 import yaml
 from aiohttp import web
-from tests.support.prometheus import free_port
 
 from devcluster.cluster import Cluster
+from tests.support.prometheus import free_port
 
 HOP = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding"}
 

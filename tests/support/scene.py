@@ -10,13 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from devcluster.cluster import Cluster
 from tests.support import manifests as m
 from tests.support.exporter import Exporter, Pod
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import Prometheus
 from tests.support.world import World
-
-from devcluster.cluster import Cluster
 
 COMMAND = "modelrollout.dev/command"
 VALUE = {

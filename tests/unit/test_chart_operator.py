@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tests.support.charts import (
     OPERATOR,
     ROOT,

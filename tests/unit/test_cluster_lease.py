@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.support.fake_kube import FakeKube
 
 from modelrollout.cluster import paths
 from modelrollout.cluster.errors import ApiUnavailableError, NotLeaderError
 from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
+from tests.support.fake_kube import FakeKube
 
 PATH = paths.lease("ns", "lock")
 

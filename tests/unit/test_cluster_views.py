@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support import manifests
 
 from modelrollout.cluster.views import (
     owner_of,
@@ -15,6 +14,7 @@ from modelrollout.cluster.views import (
     parse_service,
     parse_slice,
 )
+from tests.support import manifests
 
 
 def stored(manifest: dict[str, Any], **meta: Any) -> dict[str, Any]:

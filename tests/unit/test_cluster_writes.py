@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support import manifests
-from tests.support.fake_kube import FakeKube
 
 from modelrollout.api.workload import Candidate, Validation
 from modelrollout.cluster import paths
@@ -18,6 +16,8 @@ from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.side import Shadow, build_service, build_shadow
 from modelrollout.cluster.views import parse_deployment
 from modelrollout.cluster.writer import RolloutRef, Writer, with_finalizer, without_finalizer
+from tests.support import manifests
+from tests.support.fake_kube import FakeKube
 
 DEPLOYMENT = paths.deployment("ns", "emotion-1")
 ROLLOUT = paths.rollout("ns", "emotion")

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.unit import decision_world as sim
 
 from modelrollout.api.commands import Verb
 from modelrollout.api.conditions import ConditionStatus, ConditionType, Phase, Reason, get_condition
@@ -17,6 +16,7 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResult, ValidationState
 from modelrollout.decision import decide, explain
 from modelrollout.decision.types import Decision, JobRequest, Observation, Problem, Transition, Workload
+from tests.unit import decision_world as sim
 
 STEPS = [{"weight": 10, "duration": "60s"}, {"weight": 50, "duration": "60s"}, {"weight": 100}]
 SIMPLE = {"name": "errors", "query": "q(${candidatePods})", "max": 1}

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.support.fake_kube import FakeKube
-from tests.unit.test_operator_store import stored
 
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
@@ -20,6 +18,8 @@ from modelrollout.operator.engine import Engine
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
+from tests.support.fake_kube import FakeKube
+from tests.unit.test_operator_store import stored
 
 
 class Ticks:

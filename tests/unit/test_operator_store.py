@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support import manifests
-
 from modelrollout.operator.store import RolloutStore, Tracked
+from tests.support import manifests
 
 
 def stored(name: str = "emotion", *, version: int = 1, uid: str = "", **options: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime
 
 import aiohttp
-from tests.unit.test_operator_store import stored
 
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.decision.types import Transition
@@ -18,6 +17,7 @@ from modelrollout.operator.logs import JsonFormatter, TextFormatter
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.notify import Notifier, cloud_event
 from modelrollout.operator.store import Tracked
+from tests.unit.test_operator_store import stored
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:

@@ -14,10 +14,8 @@ NAMES = variables(CONTEXT, "5m", {"route": "regex"})
 
 
 def test_every_documented_name_is_replaced() -> None:
-    text = render(
-        "${candidate} ${stable} ${namespace} ${window} ${rollout} ${args.route} ${candidatePods} ${stablePods}",
-        NAMES,
-    )
+    every = "${candidate} ${stable} ${namespace} ${window} ${rollout} ${args.route} ${candidatePods} "
+    text = render(every + "${stablePods}", NAMES)
     pods = "-[a-z0-9]+-[a-z0-9]{5}"
     assert text == f"emotion-2 emotion-1 ml 5m emotion regex emotion-2{pods} emotion-1{pods}"
 
