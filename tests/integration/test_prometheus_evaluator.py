@@ -250,7 +250,7 @@ async def test_the_past_of_stable_comes_with_it(exporter: Exporter, prometheus: 
         (
             'label_replace(vector(1), "a", "x", "", "") or label_replace(vector(2), "a", "y", "", "")',
             SampleState.ERROR,
-            "several series",
+            "yields 2 series",
         ),
     ],
 )
@@ -262,6 +262,7 @@ async def test_the_past_of_queries_that_cannot_be_joined(
         answer = await asking.evaluate(queries, patience=0)
         fetched = await asking.with_history(queries, answer.samples, ["c"])
     assert fetched["c"].state is state
+    assert said in fetched["c"].message
     if state is SampleState.VALUE:
         assert fetched["c"].history is not None
         assert all(point.value is not None for point in fetched["c"].history)
