@@ -8,7 +8,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.benchmarks import operator_clock, operator_cost, operator_reaction, prometheus_figures
+from tests.benchmarks import (
+    clusters,
+    inference,
+    operator_clock,
+    operator_cost,
+    operator_reaction,
+    prometheus_figures,
+)
 from tests.benchmarks.tables import Figure, keep
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
@@ -23,6 +30,10 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "cost-1000-finished": lambda: operator_cost.finished(1000),
     "joined-requests": prometheus_figures.joined,
     "backtest": prometheus_figures.backtest,
+    "inference": inference.figures,
+    "image": inference.image,
+    "clusters": clusters.cached,
+    "clusters-from-nothing": clusters.from_nothing,
 }
 
 

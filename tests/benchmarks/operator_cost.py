@@ -10,7 +10,7 @@ from tests.benchmarks.tables import Figure
 LONG_STEPS = [{"weight": 50, "duration": "6h"}, {"weight": 100}]
 
 
-def active(rollouts: int, *, windows: int = 5, seconds: float = 60.0) -> list[Figure]:
+def active(rollouts: int, *, windows: int = 5, seconds: float = 30.0) -> list[Figure]:
     """`rollouts` in a step, three criteria each, interval 10 s, nothing happening."""
     with (
         Rig(scrape_interval=5.0) as rig,
@@ -19,11 +19,11 @@ def active(rollouts: int, *, windows: int = 5, seconds: float = 60.0) -> list[Fi
         operator = rig.operator()
         _start(rig, rollouts, steps=LONG_STEPS)
         wait_until(lambda: _reached(rig) == rollouts, 900, f"{rollouts} rollouts at their weight", every=2)
-        time.sleep(60)
+        time.sleep(30)
         return _measure(rig, operator, f"{rollouts} active", windows, seconds)
 
 
-def finished(rollouts: int, *, windows: int = 5, seconds: float = 60.0) -> list[Figure]:
+def finished(rollouts: int, *, windows: int = 5, seconds: float = 30.0) -> list[Figure]:
     """`rollouts` that have succeeded."""
     with (
         Rig(scrape_interval=5.0) as rig,
@@ -32,7 +32,7 @@ def finished(rollouts: int, *, windows: int = 5, seconds: float = 60.0) -> list[
         operator = rig.operator()
         _start(rig, rollouts, steps=[{"weight": 100}])
         wait_until(lambda: _succeeded(rig) == rollouts, 900, f"{rollouts} rollouts Succeeded", every=2)
-        time.sleep(60)
+        time.sleep(30)
         return _measure(rig, operator, f"{rollouts} finished", windows, seconds)
 
 

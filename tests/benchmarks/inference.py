@@ -1,15 +1,12 @@
-"""Latency and throughput of the inference server, start to ready, and memory.
+"""Latency and throughput of the inference server, start to ready, memory, and the image.
 
-`python tests/benchmarks/inference/bench_inference.py --artifacts DIR` starts real servers with the given
-artefacts, pinned to one core and then to two, and asks them with 1, 8 and 64 clients, each sending its next
-request when it has its answer. Prints JSON and a table in Markdown. The clients run on the cores that the
-server does not use, if there are any; otherwise they share them, and the figures are pessimistic. The load
-average is part of the result: figures of a busy machine are not to be kept.
+Real servers with the artefacts that the image ships, pinned to one core and then to two, asked by 1, 8 and
+64 clients, each of which sends its next request when it has its answer. The clients run on the cores that the
+server does not use, if there are any; otherwise they share them, and the figures are pessimistic.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -27,13 +24,23 @@ from typing import Any
 
 import httpx
 
+from devcluster import docker, images
+from devcluster.paths import cache_dir
 from inference_server.loadgen.counts import quantile
 from inference_server.loadgen.http import HttpClient, LostRequestError
 from inference_server.validation.suites import load_cases
+from tests.benchmarks.tables import Figure
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8, 64)
-COLUMNS = ("clients", "per_second", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "failures")
+KEPT = (
+    ("per_second", "requests a second", "/s"),
+    ("mean_ms", "mean latency", "ms"),
+    ("p50_ms", "P50 latency", "ms"),
+    ("p95_ms", "P95 latency", "ms"),
+    ("p99_ms", "P99 latency", "ms"),
+    ("failures", "failed requests", ""),
+)
 
 
 @contextmanager
@@ -44,6 +51,7 @@ def server(artifacts: Path, cores: list[int], **environment: str) -> Iterator[tu
         port = probe.getsockname()[1]
     variables = {
         "PATH": os.environ["PATH"],
+        **{name: value for name, value in os.environ.items() if name.startswith("INFERENCE_")},
         "PYTHONPATH": str(ROOT / "inference-image" / "src"),
         "INFERENCE_ARTIFACTS": str(artifacts.resolve()),
         "INFERENCE_HOST": "127.0.0.1",
@@ -125,90 +133,63 @@ def resident_mib(pid: int) -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20), 1)
 
 
-def measure(artifacts: Path, cores: list[int], *, seconds: float, runs: int, batch: int) -> dict[str, Any]:
-    """All figures of one set of cores; every latency figure is the run with the median P95."""
+def figures(*, seconds: float = 4.0, runs: int = 5) -> list[Figure]:
+    """Everything of the server, on one core and on two."""
+    artifacts = _artifacts()
+    cores = sorted(os.sched_getaffinity(0))
+    found: list[Figure] = []
+    for count in (1, 2):
+        if count <= len(cores):
+            found += _on(cores[:count], artifacts, seconds=seconds, runs=runs)
+    return found
+
+
+def image() -> list[Figure]:
+    """Size of the image, by the Docker daemon that builds it."""
+    daemon = docker.obtain()
+    reference = images.build(daemon, images.named(["inference-server"]))["inference-server"]
+    size = float(daemon.run("image", "inspect", "--format", "{{.Size}}", reference))
+    return [Figure("inference image", "MB", (size / 1e6,))]
+
+
+def _artifacts() -> Path:
+    """The encoder and version 1.1, as the image has them; made once."""
+    place = cache_dir() / "benchmark-models"
+    if not (place / "better" / "manifest.json").exists():
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "inference-image" / "src")}
+        training = [sys.executable, "-m", "inference_server.training.build_encoder", "--serving-only"]
+        subprocess.run([*training, "--out", place / "encoder"], env=environment, check=True)
+        rehearsal = [sys.executable, "-m", "inference_server.training.rehearsal", "--only", "better"]
+        where = ["--reference-encoder", "--encoder", place / "encoder", "--out", place]
+        subprocess.run([*rehearsal, *where], env=environment, check=True)
+    return place / "better"
+
+
+def _on(cores: list[int], artifacts: Path, *, seconds: float, runs: int) -> list[Figure]:
     everything = os.sched_getaffinity(0)
     os.sched_setaffinity(0, everything - set(cores) or everything)
-    options = {"INFERENCE_MAX_BATCH": str(batch)}
-    starts, rows = [], []
+    label = f"{len(cores)} core{'s' if len(cores) > 1 else ''}"
+    found: list[Figure] = []
+    starts: list[float] = []
     try:
         for _ in range(runs - 1):
-            with server(artifacts, cores, **options) as (_, started, _):
+            with server(artifacts, cores) as (_, started, _):
                 starts.append(started)
-        with server(artifacts, cores, **options) as (url, started, pid):
+        with server(artifacts, cores) as (url, started, pid):
             starts.append(started)
             asyncio.run(closed_loop(url, clients=1, seconds=min(3.0, seconds)))
-            idle = resident_mib(pid)
             for clients in CLIENTS:
                 results = [
                     asyncio.run(closed_loop(url, clients=clients, seconds=seconds)) for _ in range(runs)
                 ]
-                rows.append(sorted(results, key=lambda result: result["p95_ms"] or 0)[len(results) // 2])
+                found += [
+                    Figure(
+                        f"{label}, {clients} client(s): {name}", unit, tuple(r[key] or 0.0 for r in results)
+                    )
+                    for key, name, unit in KEPT
+                ]
             memory = resident_mib(pid)
     finally:
         os.sched_setaffinity(0, everything)
-    return {
-        "cores": len(cores),
-        "max_batch": batch,
-        "start_to_ready_seconds": {
-            "median": round(statistics.median(starts), 2),
-            "max": round(max(starts), 2),
-        },
-        "rss_mib": {"after_warm_up": idle, "after_all": memory},
-        "load": rows,
-    }
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    """The figures as Markdown."""
-    lines = [
-        "| cores | batch | clients | requests/s | mean ms | P50 ms | P95 ms | P99 ms | failures |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        lines += [
-            "| "
-            + " | ".join(map(str, (result["cores"], result["max_batch"], *(row[key] for key in COLUMNS))))
-            + " |"
-            for row in result["load"]
-        ]
-    for result in results:
-        start, memory = result["start_to_ready_seconds"], result["rss_mib"]
-        lines += [
-            f"\n{result['cores']} core(s), batch {result['max_batch']}:",
-            f"ready after {start['median']} s (median; at most {start['max']} s),",
-            f"RSS {memory['after_warm_up']} MiB after the warm-up, {memory['after_all']} MiB at the end.",
-        ]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--artifacts", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=10.0, help="per number of clients and run")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument(
-        "--batches", type=int, nargs="+", default=[1, 8], help="values of INFERENCE_MAX_BATCH"
-    )
-    options = parser.parse_args()
-    available = sorted(os.sched_getaffinity(0))
-    before = os.getloadavg()
-    results = [
-        measure(options.artifacts, available[:count], seconds=options.seconds, runs=options.runs, batch=batch)
-        for count in (1, 2)
-        if count <= len(available)
-        for batch in options.batches
-    ]
-    print(
-        json.dumps(
-            {"load_average_before": before, "machine_cores": len(available), "results": results}, indent=1
-        )
-    )
-    print(f"\nLoad average before: {before[0]:.2f}; cores: {len(available)}.\n\n{table(results)}")
-
-
-if __name__ == "__main__":
-    main()
+    started_figure = Figure(f"{label}: start to ready", "s", tuple(starts))
+    return [*found, started_figure, Figure(f"{label}: RSS after all of it", "MiB", (memory,))]
