@@ -18,10 +18,10 @@ from tests.support.inference import free_port, server_process, write_fake
 
 async def test_no_request_is_lost_while_a_pod_leaves(tmp_path: Path) -> None:
     """A client goes on sending after SIGTERM, until its router has learned of it: all of it is answered."""
-    with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="2") as server:
-        fresh = LoadGenerator(Plan(url=f"{server.url}/predict", rate=80, texts=("slow", "label=fear")))
+    with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="6") as server:
+        fresh = LoadGenerator(Plan(url=f"{server.url}/predict", rate=25, texts=("slow", "label=fear")))
         alive = LoadGenerator(
-            Plan(url=f"{server.url}/predict", rate=80, keep_alive=True, texts=("slow", "x"))
+            Plan(url=f"{server.url}/predict", rate=25, keep_alive=True, texts=("slow", "x"))
         )
         tasks = [asyncio.create_task(generator.run()) for generator in (fresh, alive)]
         await asyncio.sleep(1)
@@ -36,12 +36,12 @@ async def test_no_request_is_lost_while_a_pod_leaves(tmp_path: Path) -> None:
         fresh.stop()
         alive.stop()
         results = await asyncio.gather(*tasks)
-        code = await asyncio.to_thread(server.process.wait, 10)
+        code = await asyncio.to_thread(server.process.wait, 20)
         assert code == 0
-        assert 1.9 <= time.monotonic() - told < 6
+        assert 5.9 <= time.monotonic() - told < 16
     for result in results:
         assert result["failed"] == 0, result
-        assert result["ok"] == result["sent"] > 100
+        assert result["ok"] == result["sent"] > 40
 
 
 async def test_answers_in_flight_at_the_end_of_the_drain_are_finished(tmp_path: Path) -> None:

@@ -111,9 +111,10 @@ def test_a_candidate_that_hangs_does_not_slow_clients(tmp_path: Path) -> None:
             started = time.monotonic()
             for _ in range(40):
                 assert client.post("/predict", json={"text": "x"}).status_code == 200
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 15  # waiting for the shadow would take 20
             wait_for(lambda: value(stable.url, "model_shadow_dropped_total", reason="timeout") >= 3)
-            assert value(stable.url, "model_shadow_dropped_total", reason="queue_full") > 20
+            # How the rest splits between a full queue and an open breaker depends on the machine's speed.
+            wait_for(lambda: value(stable.url, "model_shadow_dropped_total") == 40)
     finally:
         server.should_exit = True
         thread.join(10)
