@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from devcluster.apt import ensure_program
 from tests.support.proxy import Certificates
 
 
 def make_certificates(directory: Path) -> Certificates:
     """Make an authority and two certificates below it with the `openssl` program."""
     directory.mkdir(parents=True, exist_ok=True)
+    program = ensure_program("openssl", "openssl")
 
     def openssl(*arguments: str | Path) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
+        subprocess.run([program, *map(str, arguments)], check=True, capture_output=True, timeout=60)
 
     ca, ca_key = directory / "ca.pem", directory / "ca.key"
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")

@@ -24,6 +24,4 @@ def install(plane: Cluster, *, seconds: float = 60.0) -> None:
         if status == 200 and any(each["name"] == "modelrollouts" for each in json.loads(body)["resources"]):
             return
         time.sleep(0.1)
-    raise AssertionError(
-        f"{RESOURCES} is not served after {seconds} s: {status} {body[:300]}"
-    )
+    raise AssertionError(f"{RESOURCES} is not served after {seconds} s: {status} {body[:300]}")

@@ -19,9 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from devcluster.apt import ensure_program
 from tests.support.exporter import Exporter
-
-MISSING = "this test needs the `prometheus` program; on Debian: apt-get install prometheus"
 
 
 def free_port() -> int:
@@ -33,10 +32,8 @@ def free_port() -> int:
 
 
 def program(name: str = "prometheus") -> str:
-    """Path of the program; an AssertionError that says how to get it if there is none."""
-    path = shutil.which(name)
-    assert path is not None, MISSING
-    return path
+    """Path of `prometheus` or `promtool`, installed from Debian where it is missing."""
+    return str(ensure_program(name, "prometheus"))
 
 
 def scrape_config(
