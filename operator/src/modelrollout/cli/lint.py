@@ -39,22 +39,49 @@ def lint_text(text: str, *, features: bool = True) -> tuple[int, list[Finding]]:
     """
     try:
         nodes = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        return 0, [
-            Finding(line=line, path="(file)", message=f"is not YAML: {error.problem or error.context}")
-        ]
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        return 0, [_not_yaml(error)]
     findings: list[Finding] = []
     count = 0
-    for node, document in zip(nodes, yaml.safe_load_all(text), strict=True):
+    for node, document in zip(nodes, documents, strict=True):
         if node is None or not _is_ours(document):
             continue
         count += 1
+        findings += _repeated_keys(node, "", set())
         findings += [
             Finding(line=line_of(node, _culprit(path, message)), path=path, message=message)
             for path, message in _problems(document, features=features)
         ]
     return count, sorted(findings)
+
+
+def _not_yaml(error: yaml.YAMLError) -> Finding:
+    if isinstance(error, yaml.MarkedYAMLError):
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        return Finding(line=line, path="(file)", message=f"is not YAML: {error.problem or error.context}")
+    return Finding(line=1, path="(file)", message=f"is not YAML: {error}")
+
+
+def _repeated_keys(node: yaml.Node, path: str, visited: set[int]) -> list[Finding]:
+    """Fields that are given twice, of which YAML readers silently take the last."""
+    found: list[Finding] = []
+    if id(node) in visited:
+        return found  # an alias: it may contain itself
+    visited.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            place = f"{path}.{key.value}".lstrip(".")
+            if key.value in seen:
+                line = int(key.start_mark.line) + 1
+                found.append(Finding(line=line, path=place, message="is given twice; remove one"))
+            seen.add(key.value)
+            found += _repeated_keys(value, place, visited)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found += _repeated_keys(item, f"{path}[{index}]", visited)
+    return found
 
 
 def _is_ours(document: Any) -> bool:
