@@ -60,7 +60,7 @@ def test_scenario_07_one_dimension_mismatch_reverts_at_once(scene: Scene) -> Non
     scene.apply(plan=LONG, criteria=[{"name": "dimension", "preset": "dimensionMismatch", "max": 0}])
     scene.at_weight(25)
     scene.until(lambda s: criterion(s, "dimension")["state"] == "Pass", what="the criterion passes")
-    scene.pods["emotion-2"].inc("model_dimension_mismatches_total", 1, route="linear")
+    scene.pods["emotion-2"].inc("model_dimension_mismatches_total", 1, route="linear_head")
     status = scene.world.until_phase("RolledBack")
     assert status["rollback"]["criterion"] == "dimension"
     scene.on_stable()
@@ -137,7 +137,7 @@ def test_scenario_11_too_few_samples_hold_until_there_are_enough(scene: Scene) -
 
 def test_scenario_12_several_series_are_an_error_that_names_the_query_and_the_count(scene: Scene) -> None:
     scene.stage()
-    scene.pods["emotion-2"].set("test_route", 0.1, route="linear")
+    scene.pods["emotion-2"].set("test_route", 0.1, route="linear_head")
     scene.pods["emotion-2"].set("test_route", 9.0, route="regex")
     query = 'test_route{namespace="${namespace}",pod=~"${candidatePods}"}'
     scene.apply(plan=FAST, criteria=[{"name": "routes", "query": query, "max": 1}])

@@ -60,7 +60,7 @@ def test_a_bad_value_takes_the_traffic_back_and_names_the_criterion(
     operator = start_operator(prometheus=prometheus.url)
     emotion.create(m.rollout(plan=LONG, criteria=[MISMATCH]))
     at_half(emotion)
-    candidate.set("model_dimension_mismatches_total", 1, route="linear")
+    candidate.set("model_dimension_mismatches_total", 1, route="linear_head")
     emotion.until(lambda: emotion.replicas("emotion-2") == 0, what="no candidate", seconds=15)
     status = emotion.until_phase("RolledBack")
     assert status["reason"] == "CriterionBreached"

@@ -68,13 +68,13 @@ def traffic(pod: Pod) -> None:
         pod.set("model_requests_total", 96, code="200")
         pod.set("model_requests_total", 3, code="500")
         pod.set("model_requests_total", 1, code="503")
-        pod.set("model_predictions_total", 50, route="linear", label="joy")
-        pod.set("model_predictions_total", 40, route="linear", label="anger")
-        pod.set("model_predictions_total", 6, route="prototype", label="joy")
+        pod.set("model_predictions_total", 50, route="linear_head", label="joy")
+        pod.set("model_predictions_total", 40, route="linear_head", label="anger")
+        pod.set("model_predictions_total", 6, route="prototypes", label="joy")
         pod.set("model_predictions_total", 4, route="regex", label="neutral")
         pod.set("model_fallbacks_total", 6, reason="error")
         pod.set("model_fallbacks_total", 4, reason="dimension_mismatch")
-        pod.set("model_dimension_mismatches_total", 1, route="prototype")
+        pod.set("model_dimension_mismatches_total", 1, route="prototypes")
         pod.set("model_low_confidence_total", 22)
         pod.set("model_rule_applications_total", 2, rule="tiebreak")
         pod.set("model_accepted_total", 45, accepted="true")
@@ -86,10 +86,13 @@ def traffic(pod: Pod) -> None:
         pod.set("model_confidence_count", 100)
         for bound in ("0.6", "0.7", "0.8", "0.9", "1.0", "+Inf"):
             pod.set("model_confidence_bucket", 80 if bound == "0.6" else 100, le=bound)
-        pod.set("model_prediction_seconds_count", 100, route="linear")
+        pod.set("model_prediction_seconds_count", 100, route="linear_head")
         for bound in ("0.1", "0.2", "0.25", "0.5", "1.0", "2.5", "+Inf"):
             pod.set(
-                "model_prediction_seconds_bucket", 90 if bound == "0.1" else 100, route="linear", le=bound
+                "model_prediction_seconds_bucket",
+                90 if bound == "0.1" else 100,
+                route="linear_head",
+                le=bound,
             )
 
 
@@ -104,7 +107,7 @@ WITH_DATA: list[tuple[Preset, dict[str, str], float]] = [
     (Preset.ERROR_RATE, {"code": "503"}, 0.01),
     (Preset.ERROR_RATE, {"code": "4.."}, 0.0),
     (Preset.AVAILABILITY, {}, 0.96),
-    (Preset.ROUTE_SHARE, {"route": "linear"}, 0.90),
+    (Preset.ROUTE_SHARE, {"route": "linear_head"}, 0.90),
     (Preset.ROUTE_SHARE, {"route": "regex", "model": "emotion"}, 0.04),
     (Preset.FALLBACK_RATE, {}, 0.10),
     (Preset.FALLBACK_RATE, {"route": "regex"}, 0.04),
@@ -117,7 +120,7 @@ WITH_DATA: list[tuple[Preset, dict[str, str], float]] = [
     (Preset.MEAN_CONFIDENCE, {}, 0.514),
     (Preset.CONFIDENCE_P90, {}, 0.65),  # half way through the bucket from 0.6 to 0.7
     (Preset.LATENCY_P50, {}, 0.05 + 0.05 * 50 / 90),
-    (Preset.LATENCY_P95, {"route": "linear"}, 0.15),  # half way through the bucket from 0.1 to 0.2
+    (Preset.LATENCY_P95, {"route": "linear_head"}, 0.15),  # half way through the bucket from 0.1 to 0.2
     (Preset.LATENCY_P99, {}, 0.19),
 ]
 
@@ -151,7 +154,7 @@ def test_every_preset_is_measured_somewhere_here() -> None:
     assert {preset for preset, _, _ in WITH_DATA} | elsewhere == set(Preset)
 
 
-ARGS = {Preset.ROUTE_SHARE: {"route": "linear"}, Preset.CONTRACT: {"dimension": "384"}}
+ARGS = {Preset.ROUTE_SHARE: {"route": "linear_head"}, Preset.CONTRACT: {"dimension": "384"}}
 COUNTING_FROM_ZERO = {Preset.DIMENSION_MISMATCH: 0.0, Preset.CONTRACT: 0.0}
 
 
@@ -240,12 +243,12 @@ async def test_one_mismatch_is_enough(exporter: Exporter, prometheus: Prometheus
     pod = candidate(exporter, namespace)
     scraped(prometheus, pod, times=3)
     assert (await ask(prometheus, namespace, "dimensionMismatch", max=0)).value == 0.0
-    pod.inc("model_dimension_mismatches_total", route="prototype")
+    pod.inc("model_dimension_mismatches_total", route="prototypes")
     scraped(prometheus, pod, times=1)
     sample = await ask(prometheus, namespace, "dimensionMismatch", max=0)
     assert sample.value is not None
     assert sample.value > 0.0
-    linear = await ask(prometheus, namespace, "dimensionMismatch", args={"route": "linear"}, max=0)
+    linear = await ask(prometheus, namespace, "dimensionMismatch", args={"route": "linear_head"}, max=0)
     assert linear.value == 0.0
 
 
@@ -253,11 +256,11 @@ async def test_a_mismatch_counter_that_is_born_at_one_is_noticed(
     exporter: Exporter, prometheus: Prometheus, namespace: str
 ) -> None:
     pod = candidate(exporter, namespace)
-    for route in ("linear", "prototype", "regex"):
+    for route in ("linear_head", "prototypes", "regex"):
         pod.drop("model_dimension_mismatches_total", route=route)
     scraped(prometheus, pod, times=2)
     assert (await ask(prometheus, namespace, "dimensionMismatch", max=0)).state is SampleState.NO_DATA
-    pod.set("model_dimension_mismatches_total", 1, route="linear")
+    pod.set("model_dimension_mismatches_total", 1, route="linear_head")
     scraped(prometheus, pod, times=1)
     sample = await ask(prometheus, namespace, "dimensionMismatch", max=0)
     assert (sample.state, sample.value) == (SampleState.VALUE, 1.0)
@@ -267,8 +270,8 @@ async def test_a_mismatch_leaves_the_window_again(
     exporter: Exporter, prometheus: Prometheus, namespace: str
 ) -> None:
     pod = candidate(exporter, namespace)
-    pod.set("model_dimension_mismatches_total", 1, route="linear")
-    series = f'model_dimension_mismatches_total{{namespace="{namespace}",route="linear"}}'
+    pod.set("model_dimension_mismatches_total", 1, route="linear_head")
+    series = f'model_dimension_mismatches_total{{namespace="{namespace}",route="linear_head"}}'
     prometheus.wait_for(f"{series} offset 5s", timeout=20)
     fields = {"max": 0, "window": "2s"}
     assert (await ask(prometheus, namespace, "dimensionMismatch", **fields)).value == 0.0
@@ -301,9 +304,9 @@ async def test_a_reset_does_not_hide_a_mismatch(
 ) -> None:
     pod = candidate(exporter, namespace)
     scraped(prometheus, pod)
-    pod.set("model_dimension_mismatches_total", 2, route="linear")
+    pod.set("model_dimension_mismatches_total", 2, route="linear_head")
     scraped(prometheus, pod)
-    pod.set("model_dimension_mismatches_total", 0, route="linear")
+    pod.set("model_dimension_mismatches_total", 0, route="linear_head")
     scraped(prometheus, pod)
     sample = await ask(prometheus, namespace, "dimensionMismatch", max=0)
     assert sample.value is not None
@@ -327,7 +330,7 @@ async def test_label_drift_is_the_population_stability_index(
 ) -> None:
     new, old = candidate(exporter, namespace), stable(exporter, namespace)
     if unknown_label:  # a label that only one of the two has as a series
-        for route in ("linear", "prototype", "regex"):
+        for route in ("linear_head", "prototypes", "regex"):
             old.drop("model_predictions_total", route=route, label="disgust")
     for pod in (new, old):
         scraped(prometheus, pod)
@@ -336,7 +339,7 @@ async def test_label_drift_is_the_population_stability_index(
     with exporter.together():
         for pod, counts in ((new, new_counts), (old, old_counts)):
             for label, count in counts.items():
-                pod.set("model_predictions_total", count, route="linear", label=label)
+                pod.set("model_predictions_total", count, route="linear_head", label=label)
     for pod in (new, old):
         scraped(prometheus, pod)
     sample = await ask(prometheus, namespace, "labelDrift")
@@ -352,7 +355,7 @@ async def test_no_drift_between_equals(exporter: Exporter, prometheus: Prometheu
     with exporter.together():
         for factor, pod in zip((1, 7), pods, strict=True):
             for label in LABELS:
-                pod.set("model_predictions_total", 10.0 * factor, route="linear", label=label)
+                pod.set("model_predictions_total", 10.0 * factor, route="linear_head", label=label)
     for pod in pods:
         scraped(prometheus, pod)
     sample = await ask(prometheus, namespace, "labelDrift")

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 LABELS = ("joy", "fear", "frustration", "sadness", "anger", "surprise", "disgust", "neutral")
-ROUTES = ("linear", "prototype", "regex")
+ROUTES = ("linear_head", "prototypes", "regex")
 REASONS = ("unavailable", "not_in_canary", "low_confidence", "dimension_mismatch", "error", "unknown")
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5)
 CONFIDENCE_BOUNDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -180,7 +180,7 @@ class Pod:
         with self.exporter.together():
             self.rate("model_requests_total", rps, code="200")
             for label in LABELS:
-                self.rate("model_predictions_total", rps / len(LABELS), route="linear", label=label)
+                self.rate("model_predictions_total", rps / len(LABELS), route="linear_head", label=label)
             self.rate("model_rule_applications_total", rps * 0.02, rule="tiebreak")
             self.rate("model_low_confidence_total", rps * 0.2)
             self.rate("model_accepted_total", rps * 0.5, accepted="true")
@@ -204,7 +204,7 @@ class Pod:
         with self.exporter.together():
             for label in LABELS:
                 self.rate(
-                    "model_predictions_total", rps * shares.get(label, 0.0), route="linear", label=label
+                    "model_predictions_total", rps * shares.get(label, 0.0), route="linear_head", label=label
                 )
 
     def latency(self, seconds: float, *, rps: float = 50.0, route: str = "linear") -> None:

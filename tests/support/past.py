@@ -45,16 +45,16 @@ class PastWriter:
         self.counter("model_requests_total", lambda t: rps * errors(t), code="500", **own)
         for route, share in (routes or {"linear": lambda _: 0.99, "regex": lambda _: 0.01}).items():
             self.counter("model_predictions_total", _scaled(share, rps), route=route, label="joy", **own)
-        self.counter("model_dimension_mismatches_total", mismatches, route="linear", **own)
+        self.counter("model_dimension_mismatches_total", mismatches, route="linear_head", **own)
         for bound in (*LATENCY_BOUNDS, math.inf):
             self.counter(
                 "model_prediction_seconds_bucket",
                 _within(latency, bound, rps),
                 le="+Inf" if bound == math.inf else str(bound),
-                route="linear",
+                route="linear_head",
                 **own,
             )
-        self.counter("model_prediction_seconds_count", lambda _: rps, route="linear", **own)
+        self.counter("model_prediction_seconds_count", lambda _: rps, route="linear_head", **own)
 
     def lines(self) -> Sequence[str]:
         """The series in OpenMetrics text with timestamps."""

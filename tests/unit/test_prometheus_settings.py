@@ -30,7 +30,7 @@ from modelrollout.prometheus.samples import sample_of, stale
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONTEXT = QueryContext(namespace="ml", rollout="emotion", candidate="emotion-2", stable="emotion-1")
-EXAMPLE_ARGS = {Preset.ROUTE_SHARE: {"route": "linear"}, Preset.CONTRACT: {"dimension": "384"}}
+EXAMPLE_ARGS = {Preset.ROUTE_SHARE: {"route": "linear_head"}, Preset.CONTRACT: {"dimension": "384"}}
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ CRITERION_RULES: Final = (
     ),
     Rule(
         field="args",
-        message="preset routeShare needs args.route, such as args: {route: linear}",
+        message="preset routeShare needs args.route, such as args: {route: linear_head}",
         cel="!has(self.preset) || self.preset != 'routeShare' || (has(self.args) && 'route' in self.args)",
         holds=_required_args_given,
     ),
