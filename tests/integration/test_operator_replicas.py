@@ -45,10 +45,11 @@ def test_a_restarted_container_takes_its_own_lease_back_at_once(
 ) -> None:
     operator = start_operator()
     operator.kill()
-    started = time.monotonic()
     operator.start()
+    ready = time.monotonic()
     operator.wait_leading()
-    assert time.monotonic() - started < 6
+    # The lease of the one that was killed has 8 s to run: nobody else would get it as soon.
+    assert time.monotonic() - ready < 3
 
 
 def test_the_standby_takes_over_after_a_kill(emotion: World, start_operator: StartOperator) -> None:

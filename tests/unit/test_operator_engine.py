@@ -179,3 +179,15 @@ async def test_a_change_wakes_those_that_name_the_object_and_nobody_else() -> No
         world.engine.object_changed("services", "ns", "unknown")
         await asyncio.sleep(0.2)
         assert world.ticks.done == ["two"]
+
+
+async def test_a_list_finds_what_the_watch_did_not_tell() -> None:
+    async with leading() as world:
+        path = paths.collection(paths.ROLLOUTS, "modelrollouts", None)
+        items = [stored("lost", version=5)]
+        world.api.objects[path] = {"metadata": {}, "items": items}
+        world.add("gone")
+        del world.api.objects[paths.rollout("ns", "gone")]
+        assert await world.engine.list_rollouts() == 1
+        assert [rollout.name for rollout in world.store] == ["lost"]
+        assert await world.engine.list_rollouts() == 0

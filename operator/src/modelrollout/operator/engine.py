@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import time
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,6 +39,7 @@ TICK_SECONDS: Final = 45.0
 SETTLE_SECONDS: Final = 0.02
 """Changes come in bursts; a tick waits this long for the rest of one."""
 LONGEST_BACKOFF: Final = 60.0
+FIRST_RESYNCS: Final = (10.0, 30.0, 60.0)
 STARTS_PER_SECOND: Final = 300.0
 PAGE: Final = "250"
 
@@ -99,31 +102,38 @@ class Engine:
             self.scheduler.pause()
             logger.info("This replica waits from now on.")
 
-    async def resync(self, every: float) -> None:
-        """Lists all ModelRollouts now and then: finds what a broken watch lost."""
-        while True:
-            await asyncio.sleep(every * self._jitter.uniform(0.9, 1.1))
+    async def resync(self, every: float, *, surprised: Callable[[], None]) -> None:
+        """Lists all ModelRollouts now and then: finds what a broken watch lost.
+
+        Sooner after the start, when a watch is most likely to be missing. `surprised` is called when the
+        list had something that the watch had not told.
+        """
+        for pause in (*FIRST_RESYNCS, *itertools.repeat(every)):
+            await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
             try:
-                await self.list_rollouts()
+                if await self.list_rollouts():
+                    surprised()
             except ApiError as error:
                 logger.warning("The ModelRollouts could not be listed: %s", error)
 
-    async def list_rollouts(self) -> None:
-        """Takes in every ModelRollout there is and forgets those that are gone."""
+    async def list_rollouts(self) -> int:
+        """Takes in every ModelRollout there is, forgets those that are gone; how many were new or changed."""
         known = {rollout.key: rollout.uid for rollout in self._store}
         seen: set[Key] = set()
+        news = 0
         for namespace in self._scopes:
             query = {"limit": PAGE}
             while True:
                 page = await self._api.get(paths.collection(paths.ROLLOUTS, PLURAL, namespace), query)
                 for obj in page["items"]:
                     seen.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
-                    self._store.apply(obj)
+                    news += self._store.apply(obj)
                 if not page["metadata"].get("continue"):
                     break
                 query["continue"] = page["metadata"]["continue"]
         for key in known.keys() - seen:
             await self._look_again(key)
+        return news
 
     def _wake_all(self) -> None:
         """Those with a run under way first; the rest in the course of some seconds."""

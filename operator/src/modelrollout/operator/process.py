@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from modelrollout.api.constants import API_VERSION, GROUP
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.copies import CopyKeeper
@@ -33,7 +34,7 @@ from modelrollout.traffic.replicas import ReplicasProvider
 
 logger = logging.getLogger(__name__)
 
-CRD_RETRY_SECONDS = 5.0
+CRD_RETRY_SECONDS = 2.0
 
 
 class Process:
@@ -148,7 +149,7 @@ class Process:
         logger.info("The caches are complete (%d ModelRollouts).", len(self._store))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watcher.run())
-            group.create_task(self._engine.resync(self._settings.resync))
+            group.create_task(self._engine.resync(self._settings.resync, surprised=self._watcher.expect))
             group.create_task(self._engine.lead())
             if self._settings.leader_election:
                 group.create_task(self._elector.run())
@@ -158,6 +159,11 @@ class Process:
     async def _list_first(self) -> None:
         while True:
             try:
+                # kopf looks only once whether the resource exists, so it is started when discovery tells so.
+                await self._api.get("/apis/" + API_VERSION)
+                groups = (await self._api.get("/apis"))["groups"]
+                if all(group["name"] != GROUP for group in groups):
+                    raise NotFoundError(404, "NotFound", f"{GROUP} is not among the API groups yet")
                 await self._engine.list_rollouts()
             except NotFoundError:
                 logger.error(

@@ -215,8 +215,8 @@ class RolloutStore:
         """One rollout, or None."""
         return self._rollouts.get(key)
 
-    def apply(self, obj: Mapping[str, Any]) -> None:
-        """Takes in an object from a list or a watch; an older version than the known one is passed over."""
+    def apply(self, obj: Mapping[str, Any]) -> bool:
+        """Takes in an object from a list or a watch; False for the version that is known, or an older one."""
         meta = obj["metadata"]
         key, version = (meta["namespace"], meta["name"]), meta["resourceVersion"]
         known = self._rollouts.get(key)
@@ -226,10 +226,11 @@ class RolloutStore:
         if known is None:
             self._rollouts[key] = Tracked.of(obj)
         elif known.resource_version == version or is_older(version, known.resource_version):
-            return
+            return False
         else:
             known.take(obj)
         self._changed(key)
+        return True
 
     def remove(self, key: Key, *, uid: str | None = None) -> None:
         """Forgets an object; with `uid` only if it is still that one."""
