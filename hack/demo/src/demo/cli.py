@@ -16,7 +16,7 @@ from demo.errors import DemoError
 from demo.lab import Lab, Options
 from demo.play import Player
 from demo.proof import Finding
-from devcluster import tools
+from devcluster import images, tools
 from devcluster.errors import DevClusterError
 from devcluster.kindcluster import kind_down
 
@@ -31,7 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.down:
             return _down(arguments.cluster, narrator)
-        options = Options(cluster=arguments.cluster, replicas=arguments.replicas, rate=arguments.rate)
+        options = Options(
+            cluster=arguments.cluster,
+            replicas=arguments.replicas,
+            rate=arguments.rate,
+            images=dict(arguments.image),
+        )
         return _run(options, narrator)
     except DemoError as error:
         _explain(narrator, error)
@@ -56,7 +61,22 @@ def _parser() -> argparse.ArgumentParser:
         "--replicas", type=_replicas, default=10, help="pods of the model, 4 to 50 (default: 10)"
     )
     parser.add_argument("--rate", type=_rate, default=20.0, help="requests a second, 5 to 200 (default: 20)")
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        type=_image,
+        metavar="NAME=REFERENCE",
+        help="use this image of the Docker daemon for operator, inference-server or prometheus, build none",
+    )
     return parser
+
+
+def _image(text: str) -> tuple[str, str]:
+    name, _, reference = text.partition("=")
+    if name not in {image.name for image in images.ALL} or ":" not in reference:
+        raise argparse.ArgumentTypeError(f"expected NAME=REPOSITORY:TAG, seen {text}")
+    return name, reference
 
 
 def _replicas(text: str) -> int:

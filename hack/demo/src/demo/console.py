@@ -6,18 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.rule import Rule
 from rich.text import Text
 
+PLAIN_WIDTH: Final = 180
+
 
 class Narrator:
     """Prints to one console; every line carries the time since the demo started."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or _console()
         self._start = time.monotonic()
 
     @property
@@ -68,6 +71,12 @@ class Narrator:
     def show(self, what: RenderableType) -> None:
         """A table or a panel."""
         self.console.print(what)
+
+
+def _console() -> Console:
+    """As wide as the terminal; a log has no width, so its lines are not broken."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Tells Prometheus which pods there are; runs beside it, with Python's standard library alone.
 
 Debian's Prometheus is built without Kubernetes' discovery. This lists the pods once a second and writes
-those with the annotation `prometheus.io/scrape: "true"` into a file for `file_sd_configs`, each with the labels
+those with the annotation `prometheus.io/scrape: "true"` into a file for file_sd_configs, with the labels
 `namespace` and `pod`, as the usual relabelling of Kubernetes does.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,11 +25,12 @@ HELM_SECONDS: Final = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What can be chosen on the command line."""
+    """What can be chosen on the command line; `images` replaces images that would be built, by name."""
 
     cluster: str
     replicas: int
     rate: float
+    images: dict[str, str]
 
 
 @dataclass
@@ -50,7 +52,8 @@ class Lab:
         with narrator.step("Docker"):
             daemon = docker.obtain()
         with narrator.step("Images: operator, inference server, Prometheus (minutes the first time)"):
-            built = images.build(daemon, images.ALL)
+            wanted = [image for image in images.ALL if image.name not in options.images]
+            built = {**options.images, **images.build(daemon, wanted)}
         with narrator.step(f"The kind cluster {options.cluster}"):
             cluster = KindCluster.up(name=options.cluster)
         lab = cls(cluster=cluster, options=options, narrator=narrator, images=built)
@@ -104,6 +107,7 @@ class Lab:
         namespaces = {item["metadata"]["name"] for item in self.api.items("/api/v1/namespaces")}
         if manifests.DEMO_NAMESPACE in namespaces:
             with self.narrator.step("Clearing what an earlier demo left"):
+                self._hurry()
                 self.cluster.kubectl(
                     "delete",
                     "namespace",
@@ -112,6 +116,17 @@ class Lab:
                     "--timeout=120s",
                     timeout=150,
                 )
+
+    def _hurry(self) -> None:
+        """Nothing here is worth a graceful end: neither the rollout's return of traffic nor the pods' drain."""
+        namespace = ("-n", manifests.DEMO_NAMESPACE)
+        free = '--patch={"metadata":{"finalizers":null}}'
+        with suppress(CommandError):  # there is no rollout, or no such resource yet
+            self.cluster.kubectl("delete", "mro", "--all", *namespace, "--wait=false")
+            self.cluster.kubectl("patch", "mro", scenario.ROLLOUT, *namespace, "--type=merge", free)
+        with suppress(CommandError):
+            self.cluster.kubectl("delete", "deployments", "--all", *namespace)
+            self.cluster.kubectl("delete", "pods", "--all", *namespace, "--grace-period=1", "--timeout=60s")
 
     def _prometheus(self) -> None:
         self._apply(

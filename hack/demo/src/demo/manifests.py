@@ -143,6 +143,7 @@ def load(image: str, *, rate: float) -> Json:
             f"--url=http://emotion.{DEMO_NAMESPACE}.svc",
             f"--rate={rate:g}",
             f"--port={LOAD_PORT}",
+            "--timeout=30",
         ],
         "securityContext": _RESTRICTED,
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},

@@ -97,7 +97,7 @@ class Player:
         if state != self._told and now.phase != "Unknown":
             self._told = state
             what = f"{now.phase} {step}".strip()
-            self._narrator.say(f"{what}: {status.get('message', '')}", view.PHASE_STYLES.get(now.phase, ""))
+            self._narrator.say(f"{what}: {view.message(now)}", view.PHASE_STYLES.get(now.phase, ""))
         if not self._narrator.live and time.monotonic() - self._last_line > PLAIN_EVERY:
             self._last_line = time.monotonic()
             self._narrator.say(view.line(now))

@@ -40,8 +40,8 @@ CRITERIA: Final[list[Json]] = [
     {
         "name": "latency-p95",
         "preset": "latencyP95",
-        "max": "1s",
-        "for": "10s",
+        "max": "2s",
+        "for": "20s",
         "window": "15s",
         "minSamples": 5,
     },
@@ -120,7 +120,13 @@ def server_values(image: str, *, replicas: int) -> Json:
         "versions": VERSIONS,
         "stable": FIRST,
         "replicas": replicas,
-        "env": {"INFERENCE_WORKERS": "1", "INFERENCE_LOG_OUTPUTS": "none"},
+        # Patient, because a machine of two cores is slow while pods start: nothing is lost by waiting a little.
+        "env": {
+            "INFERENCE_WORKERS": "1",
+            "INFERENCE_LOG_OUTPUTS": "none",
+            "INFERENCE_DRAIN_SECONDS": "10",
+            "INFERENCE_QUEUE_TIMEOUT_SECONDS": "20",
+        },
         "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "768Mi"}},
         "podAnnotations": {"prometheus.io/scrape": "true"},
         "rollout": {"candidate": "", "spec": SPEC},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -23,6 +25,8 @@ STATE_STYLES: Final = {
     "NoData": "yellow",
     "Pending": "dim",
 }
+QUERY: Final = re.compile(r"\s*Query: .*?(?=\)[;.])")
+MESSAGE_LENGTH: Final = 200
 BAR_WIDTH: Final = 40
 SECONDS: Final = frozenset({"latency-p95"})
 COUNTS: Final = frozenset({"dimension-mismatch"})
@@ -54,6 +58,13 @@ def line(now: Snapshot) -> str:
     )
 
 
+def message(now: Snapshot) -> str:
+    """The status' message without the queries in it, and not longer than two lines."""
+    return textwrap.shorten(
+        QUERY.sub("", str(now.status.get("message", ""))), MESSAGE_LENGTH, placeholder=" …"
+    )
+
+
 def value_text(criterion: str, value: float | None) -> str:
     """A value in the unit that people think in."""
     if value is None:
@@ -75,7 +86,7 @@ def _where(now: Snapshot) -> Table:
     table.add_row("Step", (status.get("step") or {}).get("progress", "–"))
     table.add_row("Stable", f"{status.get('stable', '–')}   {_pods(pods, 'stable')} pods ready")
     table.add_row("Candidate", f"{status.get('candidate', '–')}   {_pods(pods, 'candidate')} pods ready")
-    table.add_row("", Text(str(status.get("message", "")), style="italic"))
+    table.add_row("", Text(message(now), style="italic"))
     return table
 
 
