@@ -82,6 +82,7 @@ class World:
     problems: tuple[Problem, ...] = ()
     invalid: bool = False
     deleting: bool = False
+    deleted_at_rest: bool = False
     gone: bool = False
     jobs: dict[str, tuple[float, bool]] = field(default_factory=dict)  # name -> ends at, succeeds
     jobs_ever: list[str] = field(default_factory=list)

@@ -202,8 +202,9 @@ class Watcher:
         if before.run.skip_analysis or after.run.skip_analysis:
             return
         duration = next((s.duration for s in spec.steps if s.weight == step.weight), None)
-        reached = step.reached_at or self.world.time
-        watched = (self.world.time - reached).total_seconds() - self.held
+        watched = 0.0  # it may be reached and over in the same tick, where it has no duration
+        if step.reached_at is not None:
+            watched = (self.world.time - step.reached_at).total_seconds() - self.held
         if before.observation is None:
             assert watched >= (duration.seconds if duration else 0) - 1e-6, "a step ended before its duration"
         for criterion in spec.criteria:
@@ -339,6 +340,7 @@ def apply_event(world: sim.World, event: tuple[Any, ...]) -> None:
                 world.deployments.pop(name, None)
         case ("delete",):
             world.deleting = True
+            world.deleted_at_rest = stage_of(world.spec, world.status) is Stage.NONE
 
 
 def run_history(plan: Plan) -> tuple[sim.World, Watcher]:
@@ -404,7 +406,9 @@ def check_end(world: sim.World) -> None:
         reached = {n for n, d in world.deployments.items() if d.ready(world.now) and n != stable}
         run = status.run
         assert run is None or run.finished_at is not None or stage_of(world.spec, status) is Stage.NONE
-        assert run is None or run.candidate == stable or run.candidate not in reached
+        # without a run there is nothing to bring back: what somebody scaled by hand since is theirs
+        at_rest = world.deleted_at_rest or run is None or run.candidate == stable
+        assert at_rest or run is None or run.candidate not in reached
         return
     assert world.deployments[stable].desired == total
     for name, deployment in world.deployments.items():
