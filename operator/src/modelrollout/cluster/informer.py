@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 PAGE: Final = "250"
 """Objects per page of a list: bounds the memory for JSON that is thrown away at once."""
 LONGEST_PAUSE: Final = 10.0
+SHORTEST_WATCH: Final = 1.0
 GONE: Final = 410
 
 Key = tuple[str, str]
@@ -149,6 +151,7 @@ class Informer(Generic[V]):
         if self._source.label_selector:
             query["labelSelector"] = self._source.label_selector
         path = collection(self._source.group_version, self._source.plural, namespace)
+        started = time.monotonic()
         try:
             async for event in self._api.watch(path, query):
                 kind, obj = event["type"], event["object"]
@@ -166,6 +169,8 @@ class Informer(Generic[V]):
                 await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
                 return version
             raise
+        if time.monotonic() - started < SHORTEST_WATCH:  # somebody in between ends every watch at once
+            await asyncio.sleep(self._jitter.uniform(0.5, 1.5))
         return version
 
     def _take(self, kind: str, obj: Mapping[str, Any]) -> None:

@@ -108,7 +108,7 @@ class Engine:
         Sooner after the start, when a watch is most likely to be missing. `surprised` is called when the
         list had something that the watch had not told.
         """
-        for pause in (*FIRST_RESYNCS, *itertools.repeat(every)):
+        for pause in itertools.chain(FIRST_RESYNCS, itertools.repeat(every)):
             await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
             try:
                 if await self.list_rollouts():
@@ -163,7 +163,12 @@ class Engine:
             return 0.05 * self._jitter.uniform(0.5, 1.5)
         except NotFoundError as error:
             await self._look_again(key)
-            return await self._failed(rollout, error) if self._store.get(key) is not None else None
+            if self._store.get(key) is None:
+                return None
+            if rollout.failures == 0:  # something was deleted under our hands; the watch tells in a moment
+                rollout.failures = 1
+                return 0.25
+            return await self._failed(rollout, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other rollouts go on
             return await self._failed(rollout, error)
         finally:
