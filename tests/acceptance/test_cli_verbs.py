@@ -160,12 +160,15 @@ def _drain(descriptor: int, into: bytearray) -> None:
 def test_status_w_in_a_pipe_prints_a_line_for_each_change(
     scene: Scene, plugin: Plugin, tmp_path: Path
 ) -> None:
-    scene.stage()
-    scene.apply(plan=m.steps(25, 50, duration="2s"))
-    scene.until(lambda s: s.get("phase") == "Progressing", what="the start")
+    started(scene)
     log = tmp_path / "watch.log"
     with log.open("wb") as out:
-        assert plugin.start("status", "-w", "emotion", "--timeout", "90s", out=out.fileno()).wait(100) == 0
+        process = plugin.start("status", "-w", "emotion", "--timeout", "4m", out=out.fileno())
+        scene.world.until(lambda: "step 1/3" in log.read_text(), what="the first line", seconds=60)
+        scene.command("promote")
+        scene.at_weight(50)
+        scene.command("promote-full")
+        assert process.wait(120) == 0
     lines = log.read_text().splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d (Progressing|Succeeded)  ", line) for line in lines), lines
     assert [line for line in lines if "step 2/3  desired 50 %" in line]

@@ -73,7 +73,7 @@ def value_range(values: Sequence[float]) -> tuple[float, float]:
     if not finite:
         return 0.0, 1.0
     low, high = min(finite), max(finite)
-    if 0 <= low <= 0.7 * high or high == 0:
+    if 0 <= low <= 0.7 * high:
         low = 0.0
     room = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
     return (low if low == 0 else low - room), high + room
