@@ -203,7 +203,9 @@ def test_nothing_is_written_while_nothing_changes(emotion: World, operator: Oper
     writes = [
         operator.metric("modelrollout_api_requests_total", method=verb) or 0 for verb in ("PATCH", "POST")
     ]
+    memory = operator.rss_mib()
     time.sleep(5)
+    assert operator.rss_mib() < memory + 8
     assert emotion.get("ModelRollout", "emotion")["metadata"]["resourceVersion"] == before
     assert writes == [
         operator.metric("modelrollout_api_requests_total", method=verb) or 0 for verb in ("PATCH", "POST")

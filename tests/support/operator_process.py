@@ -85,6 +85,11 @@ class OperatorProcess:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
+    def rss_mib(self) -> float:
+        """Resident memory, MiB."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
     def start(self, *, wait_ready: bool = True) -> OperatorProcess:
         """Starts it and, unless told otherwise, waits until its caches are complete."""
         assert not self.running, "it runs already"
