@@ -17,7 +17,8 @@ import pytest
 
 from devcluster.apt import ensure_program
 from modelrollout.cli.report import render
-from modelrollout.cli.reportdata import CriterionPast, ReportData, choose_run
+from modelrollout.cli.reportdata import CriterionPast, ReportData
+from modelrollout.cli.reportrun import choose_run
 from modelrollout.prometheus.client import RangeQuery
 
 pytestmark = pytest.mark.cluster  # it needs a browser, which is installed where it is missing

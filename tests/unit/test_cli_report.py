@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from modelrollout.cli.chart import HEIGHT, WIDTH, Frame, Line, draw, value_range
 from modelrollout.cli.report import render
-from modelrollout.cli.reportdata import CriterionPast, ReportData, ReportError, choose_run, gather
+from modelrollout.cli.reportdata import CriterionPast, ReportData, gather
+from modelrollout.cli.reportrun import ReportError, choose_run
 from modelrollout.prometheus import FailureKind, PrometheusClient, PrometheusError
 from modelrollout.prometheus.client import RangeQuery
 
@@ -45,7 +46,7 @@ def item(**status: Any) -> dict[str, Any]:
             "message": "Criterion latency breached.",
             "run": {**run, "finishedAt": at(60), "result": "RolledBack"},
             "criteria": [
-                {"name": "latency", "state": "Fail", "breached": True, "value": 0.31, "limit": "at most 200ms"}
+                {"name": "latency", "state": "Fail", "breached": True, "value": 0.31, "limit": "<= 200ms"}
             ],
             "history": [
                 {"id": "run-2", "from": "emotion-1", "to": "emotion-2", "result": "RolledBack",

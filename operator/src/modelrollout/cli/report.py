@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from modelrollout.api.criteria import Criterion
 from modelrollout.api.status import CriterionState
 from modelrollout.cli.chart import Chart, Frame, Line, draw, value_range
-from modelrollout.cli.reportdata import CriterionPast, ReportData, Run, at_time
+from modelrollout.cli.reportdata import CriterionPast, ReportData, at_time
+from modelrollout.cli.reportrows import baseline_row, event_row, past_run_row, validation_row
 from modelrollout.cli.text import criteria_of, exact, moment, percent, readable, value_text
 
 GOOD, BAD, MIXED, UNDER_WAY = "good", "bad", "mixed", "running"
@@ -77,10 +78,12 @@ def render(data: ReportData) -> str:
         axis=_axis(data),
         weights=_weights(data),
         criteria=[_card(data, name) for name in _names(data)],
-        events=[_event(event, run) for event in data.events],
-        validations=[_validation(entry) for entry in _status(data).get("validations") or () if run.current],
-        baseline=[_baseline(data, entry) for entry in _status(data).get("baseline") or () if run.current],
-        history=[_past_run(entry, run) for entry in _status(data).get("history") or ()],
+        events=[event_row(event, run) for event in data.events],
+        validations=[
+            validation_row(entry) for entry in _status(data).get("validations") or () if run.current
+        ],
+        baseline=[baseline_row(data, entry) for entry in _status(data).get("baseline") or () if run.current],
+        history=[past_run_row(entry, run) for entry in _status(data).get("history") or ()],
         written=f"{data.now:%Y-%m-%d %H:%M:%S} UTC",
         version=_version(),
     )
@@ -264,51 +267,6 @@ def _span(begin: float, end: float, step: float) -> str:
     return (
         f"from {at_time(begin):%H:%M:%S} to {at_time(end):%H:%M:%S} ({exact(timedelta(seconds=end - begin))})"
     )
-
-
-def _event(event: Mapping[str, Any], run: Run) -> dict[str, str]:
-    at = moment(event["lastTimestamp"])
-    return {
-        "time": f"{at:%H:%M:%S}",
-        "after": exact(at - run.start),
-        "reason": event.get("reason", ""),
-        "tone": BAD if event.get("type") == "Warning" else "",
-        "message": readable(event.get("message", ""), at),
-    }
-
-
-def _validation(entry: Mapping[str, Any]) -> dict[str, str]:
-    start, end = entry.get("startedAt"), entry.get("finishedAt")
-    return {
-        "name": entry["name"],
-        "step": str(entry["step"] + 1),
-        "state": entry["state"],
-        "took": exact(moment(end) - moment(start)) if start and end else "-",
-        "message": entry.get("message", ""),
-    }
-
-
-def _baseline(data: ReportData, entry: Mapping[str, Any]) -> dict[str, str]:
-    samples = entry.get("samples")
-    return {
-        "criterion": entry["criterion"],
-        "value": value_text(criteria_of(data.item).get(entry["criterion"]), entry["value"]),
-        "samples": "-" if samples is None else f"{samples:,.0f}",
-        "at": f"{moment(entry['recordedAt']):%Y-%m-%d %H:%M:%S} UTC",
-    }
-
-
-def _past_run(entry: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    start, end = moment(entry["startedAt"]), moment(entry["finishedAt"])
-    return {
-        "id": entry["id"],
-        "this": entry["id"] == run.id,
-        "change": f"{entry.get('from') or '(none)'} → {entry['to']}",
-        "result": entry["result"],
-        "start": f"{start:%Y-%m-%d %H:%M}",
-        "took": exact(end - start),
-        "message": readable(entry.get("message") or entry.get("reason", ""), datetime.now(end.tzinfo)),
-    }
 
 
 def _version() -> str:

@@ -13,7 +13,8 @@ from modelrollout.cli.client import Rollouts, Target
 from modelrollout.cli.completion import rollout_names
 from modelrollout.cli.prometheus import prometheus_client, prometheus_options
 from modelrollout.cli.report import render
-from modelrollout.cli.reportdata import ReportError, gather
+from modelrollout.cli.reportdata import gather
+from modelrollout.cli.reportrun import ReportError
 from modelrollout.cli.session import run
 from modelrollout.prometheus import PrometheusClient
 
