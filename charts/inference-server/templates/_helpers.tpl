@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   ports:
   - {name: http, containerPort: 8080}
   startupProbe:
-    httpGet: {path: /v2/health/live, port: http}
+    httpGet: {path: /health/startup, port: http}
     periodSeconds: 1
     failureThreshold: 120
   livenessProbe:

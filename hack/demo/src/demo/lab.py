@@ -126,7 +126,7 @@ class Lab:
             self.cluster.kubectl("patch", "mro", scenario.ROLLOUT, *namespace, "--type=merge", free)
         with suppress(CommandError):
             self.cluster.kubectl("delete", "deployments", "--all", *namespace)
-            self.cluster.kubectl("delete", "pods", "--all", *namespace, "--grace-period=1", "--timeout=60s")
+            self.cluster.kubectl("delete", "pods", "--all", *namespace, "--grace-period=1")
 
     def _prometheus(self) -> None:
         self._apply(
