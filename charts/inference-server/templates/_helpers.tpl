@@ -52,14 +52,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
     httpGet: {path: /health/startup, port: http}
     periodSeconds: 1
     failureThreshold: 120
-  livenessProbe:
+  livenessProbe:  # patient: to restart what is merely overloaded makes the overload worse
     httpGet: {path: /v2/health/live, port: http}
     periodSeconds: 10
-    timeoutSeconds: 5
+    timeoutSeconds: 10
+    failureThreshold: 6
   readinessProbe:
     httpGet: {path: /v2/health/ready, port: http}
     periodSeconds: 2
-    timeoutSeconds: 2
+    timeoutSeconds: 5
   resources: {{- toYaml (default $root.Values.resources $version.resources) | nindent 4 }}
   volumeMounts:
   - {name: tmp, mountPath: /tmp}

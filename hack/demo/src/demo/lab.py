@@ -118,7 +118,7 @@ class Lab:
                 )
 
     def _hurry(self) -> None:
-        """Nothing here is worth a graceful end: neither the rollout's return of traffic nor the pods' drain."""
+        """Nothing here is worth a graceful end: neither the return of traffic nor the pods' drain."""
         namespace = ("-n", manifests.DEMO_NAMESPACE)
         free = '--patch={"metadata":{"finalizers":null}}'
         with suppress(CommandError):  # there is no rollout, or no such resource yet

@@ -98,7 +98,8 @@ class Player:
             self._told = state
             what = f"{now.phase} {step}".strip()
             self._narrator.say(f"{what}: {view.message(now)}", view.PHASE_STYLES.get(now.phase, ""))
-        if not self._narrator.live and time.monotonic() - self._last_line > PLAIN_EVERY:
+        due = time.monotonic() - self._last_line > PLAIN_EVERY and now.phase != "Unknown"
+        if due and not self._narrator.live:
             self._last_line = time.monotonic()
             self._narrator.say(view.line(now))
 

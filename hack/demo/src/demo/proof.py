@@ -16,6 +16,8 @@ from demo.play import Played
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.prometheus import QueryContext, build_rollout
 
+INTERVAL: Final = 1.0
+"""Seconds between two scrapes, and between two evaluations: a `for` is measured no finer than this."""
 STEP: Final = 0.1
 """Resolution of the look into Prometheus, in seconds; it scrapes once a second."""
 
@@ -89,7 +91,7 @@ def _succeeded(one: Played) -> Finding:
 def _taken_back(lab: Lab, one: Played, endpoints: EndpointRecorder) -> list[Finding]:
     act = one.act
     reaction = measure(lab, one, endpoints)
-    held = f", of which {act.held_seconds:g} s are its `for`" if act.held_seconds else ""
+    held = f" (its `for`: {act.held_seconds:g} s)" if act.held_seconds else ""
     stable = one.after.status.get("stable")
     heaviest = max(
         (
@@ -102,7 +104,7 @@ def _taken_back(lab: Lab, one: Played, endpoints: EndpointRecorder) -> list[Find
     return [
         Finding(
             claim=f"{act.criterion} took {act.deployment} back",
-            proved=stable != act.deployment and reaction.seconds >= act.held_seconds - STEP,
+            proved=stable != act.deployment and reaction.seconds >= act.held_seconds - INTERVAL,
             figure=f"{reaction.seconds:.1f} s from a bad value in Prometheus to no candidate endpoint{held}",
         ),
         Finding(

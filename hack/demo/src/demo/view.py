@@ -47,7 +47,7 @@ def line(now: Snapshot) -> str:
     weight, pods = status.get("weight") or {}, status.get("pods") or {}
     step = (status.get("step") or {}).get("progress", "-")
     judged = ", ".join(
-        f"{c['name']} {value_text(c['name'], now.values.get(c['name']))} ({c.get('limit', '')}) {c['state']}"
+        f"{c['name']} {value_text(c['name'], now.values.get(c['name']))} {c['state']}"
         for c in status.get("criteria") or []
     )
     return (
