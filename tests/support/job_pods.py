@@ -38,6 +38,7 @@ def annotated(world: World, **annotations: str) -> Iterator[None]:
     finally:
         for path in (BINDINGS, POLICIES):
             world.call("DELETE", f"{path}/{name}")
+        world.until(lambda: not _trial(world), what="the policy is out of force")
 
 
 def _policy(namespace: str, annotations: dict[str, str]) -> dict[str, Any]:

@@ -232,6 +232,7 @@ def test_privileges_are_the_least(rendered: list[tuple[Json, list[Json]]]) -> No
             assert (("services", "create") in grants) == flag(values, "rbac", "copies")
             assert (("jobs", "create") in grants) == flag(values, "rbac", "validations")
             assert (("pods/log", "get") in grants) == flag(values, "rbac", "validations")
+            assert (("pods", "patch") in grants) == flag(values, "rbac", "observation")
             assert ("deployments", "update") not in grants
             assert ("pods", "create") not in grants
             assert ("pods", "delete") not in grants

@@ -50,6 +50,8 @@ class ConditionType(StrEnum):
     """Prometheus answers and every criterion has data."""
     WEIGHT_REACHED = "WeightReached"
     """The observed weight is the desired one, as closely as the replicas allow."""
+    STABLE_KEPT = "StableKept"
+    """Only while the candidate is observed: stable's pods run outside the Service, ready to take over."""
     PAUSED = "Paused"
     SUCCEEDED = "Succeeded"
     ROLLED_BACK = "RolledBack"
@@ -114,6 +116,10 @@ class Reason(StrEnum):
     # Weight
     WEIGHT_REACHED = "WeightReached"
     WEIGHT_TOO_COARSE = "WeightTooCoarse"
+    # What is kept of stable
+    PARKED = "Parked"
+    PARKING = "Parking"
+    CANNOT_PARK = "CannotPark"
     # What only the operator can see
     INVALID_SPEC = "InvalidSpec"
     UNSUPPORTED = "Unsupported"

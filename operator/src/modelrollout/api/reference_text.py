@@ -68,6 +68,7 @@ CONDITIONS: Final[Mapping[ConditionType, str]] = MappingProxyType(
         ConditionType.HEALTHY: "No criterion is breached.",
         ConditionType.METRICS_AVAILABLE: "Prometheus answers and every criterion has data.",
         ConditionType.WEIGHT_REACHED: "The observed weight is the desired one, as nearly as whole pods allow.",
+        ConditionType.STABLE_KEPT: "Only in phase Observing: stable's pods run outside the Service.",
         ConditionType.PAUSED: "The run is held.",
         ConditionType.SUCCEEDED: "The last run ended with the candidate in charge.",
         ConditionType.ROLLED_BACK: "The last run ended with stable in charge.",

@@ -112,9 +112,10 @@ class Observation(SpecModel):
     duration: PositiveDuration = Field(description="How long the new version is watched, such as 7d.")
     keep_stable: KeepStable = Field(
         default=KeepStable.FULL,
-        description="What of stable keeps running for the way back. Full: all of its pods. Scaled: a part. "
-        "None: nothing, the way back then starts pods. With provider Replicas every ready pod behind the "
-        "Service serves, so nothing can be kept, whatever is said here.",
+        description="What of stable keeps running for the way back, outside the Service. Full: all of its "
+        "pods, beyond spec.replicas and capacity. Scaled: a part. None: nothing, the way back then starts "
+        "pods. Keeping needs a label in the Service's selector that is not in the selector of stable's "
+        "Deployment; where there is none, the condition StableKept says so and nothing is kept.",
     )
     scaled: IntOrPercent = Field(
         default=IntOrPercent("25%"),

@@ -1,4 +1,4 @@
-"""What the operator sees of the cluster: five informers and the questions it asks of them, all answered from
+"""What the operator sees of the cluster: six informers and the questions it asks of them, all answered from
 memory.
 """
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from modelrollout.api.constants import LABEL_MANAGED_BY, MANAGED_BY
+from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY
 from modelrollout.cluster import paths
 from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.informer import Informer, Key, Source
@@ -15,11 +15,13 @@ from modelrollout.cluster.views import (
     AutoscalerView,
     DeploymentView,
     JobView,
+    ParkedView,
     ServiceView,
     SliceView,
     parse_autoscaler,
     parse_deployment,
     parse_job,
+    parse_parked,
     parse_service,
     parse_slice,
 )
@@ -32,11 +34,12 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
 class ClusterCache:
-    """Compact caches of Deployments, EndpointSlices, Services, Jobs and HorizontalPodAutoscalers."""
+    """Compact caches of Deployments, EndpointSlices, Services, Jobs, autoscalers and parked pods."""
 
     def __init__(self, api: KubeApi, *, namespaces: Sequence[str | None], listener: Listener) -> None:
         self._listener = listener
         self._slices_of: dict[Key, dict[str, SliceView]] = {}
+        self._parked_by: dict[Key, dict[str, ParkedView]] = {}
         self._autoscalers_of: dict[tuple[str, str, str], dict[str, AutoscalerView]] = {}
         self.deployments: Informer[DeploymentView] = Informer(
             api,
@@ -72,6 +75,18 @@ class ClusterCache:
             namespaces=namespaces,
             on_change=self._job_changed,
         )
+        self.parked: Informer[ParkedView] = Informer(
+            api,
+            Source(
+                group_version=paths.CORE,
+                plural="pods",
+                parse=parse_parked,
+                label_selector=LABEL_PARKED,
+                missing_ok=True,
+            ),
+            namespaces=namespaces,
+            on_change=self._parked_changed,
+        )
         self.autoscalers: Informer[AutoscalerView] = Informer(
             api,
             Source(
@@ -92,6 +107,7 @@ class ClusterCache:
             self.slices.run(),
             self.jobs.run(),
             self.autoscalers.run(),
+            self.parked.run(),
         )
 
     async def wait_synced(self) -> None:
@@ -99,6 +115,7 @@ class ClusterCache:
         for event in (self.deployments.synced, self.services.synced, self.slices.synced, self.jobs.synced):
             await event.wait()
         await self.autoscalers.synced.wait()
+        await self.parked.synced.wait()
 
     def has_slices(self, namespace: str, service: str) -> bool:
         """Whether the endpoint controller has looked at the Service yet."""
@@ -118,6 +135,10 @@ class ClusterCache:
             counts[deployment] = max(by_family.values(), default=0)
         return counts
 
+    def parked_of(self, namespace: str, rollout: str) -> tuple[ParkedView, ...]:
+        """Pods of that rollout's Deployments that run outside the Service."""
+        return tuple(self._parked_by.get((namespace, rollout), {}).values())
+
     def autoscaler(self, namespace: str, kind: str, name: str) -> AutoscalerView | None:
         """An autoscaler that scales that object, or None."""
         return next(iter(self._autoscalers_of.get((namespace, kind, name), {}).values()), None)
@@ -129,6 +150,19 @@ class ClusterCache:
     def _job_changed(self, old: JobView | None, new: JobView | None) -> None:
         view = new or old
         if view is not None and view.rollout:
+            self._listener("rollouts", view.namespace, view.rollout)
+
+    def _parked_changed(self, old: ParkedView | None, new: ParkedView | None) -> None:
+        for view, there in ((old, False), (new, True)):
+            if view is None:
+                continue
+            pods = self._parked_by.setdefault((view.namespace, view.rollout), {})
+            if there:
+                pods[view.name] = view
+            else:
+                pods.pop(view.name, None)
+            if not pods:
+                del self._parked_by[(view.namespace, view.rollout)]
             self._listener("rollouts", view.namespace, view.rollout)
 
     def _slice_changed(self, old: SliceView | None, new: SliceView | None) -> None:

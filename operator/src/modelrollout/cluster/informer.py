@@ -79,6 +79,7 @@ class Informer(Generic[V]):
         self._unsynced = set(self._namespaces)
         self._jitter = random.Random()  # noqa: S311 - spreads reconnects, no secret
         self.synced = asyncio.Event()
+        self.denied = False
         self.relists = 0
 
     def get(self, namespace: str, name: str) -> V | None:
@@ -112,6 +113,7 @@ class Informer(Generic[V]):
                 version = None
             except ApiError as error:
                 if self._source.missing_ok and error.status in {403, 404}:
+                    self.denied = True
                     self._mark_synced(namespace)
                 log = logger.warning if version is None else logger.debug
                 log("Watching %s failed and is tried again in %.1f s: %s", self._source.plural, pause, error)
@@ -139,6 +141,7 @@ class Informer(Generic[V]):
         for key in [k for k in self._items if k not in seen and (namespace is None or k[0] == namespace)]:
             self._remove(key)
         self.relists += 1
+        self.denied = False
         self._mark_synced(namespace)
         return str(page["metadata"]["resourceVersion"])
 

@@ -35,6 +35,11 @@ def service(namespace: str, name: str) -> str:
     return f"{collection(CORE, 'services', namespace)}/{name}"
 
 
+def pod(namespace: str, name: str) -> str:
+    """One Pod."""
+    return f"{collection(CORE, 'pods', namespace)}/{name}"
+
+
 def job(namespace: str, name: str) -> str:
     """One Job."""
     return f"{collection(BATCH, 'jobs', namespace)}/{name}"

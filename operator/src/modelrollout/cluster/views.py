@@ -4,13 +4,21 @@ changed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from sys import intern
 from typing import Any, Final
 
-from modelrollout.api.constants import KIND, LABEL_ROLLOUT, LABEL_RUN, LABEL_VERSION
+from modelrollout.api.constants import (
+    ANNOTATION_PARKED,
+    KIND,
+    LABEL_PARKED,
+    LABEL_ROLLOUT,
+    LABEL_RUN,
+    LABEL_VERSION,
+)
 
 GENERATED_BASE_LENGTH: Final = 58
 """Longest part of a generated pod name before its five random characters."""
@@ -102,6 +110,20 @@ class AutoscalerView:
     resource_version: str = field(compare=False)
     target_kind: str
     target_name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParkedView:
+    """A pod that runs outside the Service: whose it is, and the label that puts it back."""
+
+    namespace: str
+    name: str
+    resource_version: str = field(compare=False)
+    rollout: str
+    deployment: str
+    key: str
+    value: str
+    ready: bool
 
 
 def parse_time(text: str) -> datetime:
@@ -214,6 +236,25 @@ def parse_job(obj: Mapping[str, Any]) -> JobView:
         message=(end or {}).get("message") or "",
         created=parse_time(meta["creationTimestamp"]),
         finished=parse_time(end["lastTransitionTime"]) if end and end.get("lastTransitionTime") else None,
+    )
+
+
+def parse_parked(obj: Mapping[str, Any]) -> ParkedView | None:
+    """What is kept of a parked pod; None for one that is going away."""
+    meta, status = obj["metadata"], obj.get("status") or {}
+    if meta.get("deletionTimestamp"):
+        return None
+    was = json.loads(meta["annotations"][ANNOTATION_PARKED])
+    conditions = {c["type"]: c["status"] for c in status.get("conditions") or ()}
+    return ParkedView(
+        namespace=intern(meta["namespace"]),
+        name=meta["name"],
+        resource_version=meta["resourceVersion"],
+        rollout=intern(meta["labels"][LABEL_PARKED]),
+        deployment=intern(str(was["deployment"])),
+        key=intern(str(was["key"])),
+        value=intern(str(was["value"])),
+        ready=conditions.get("Ready") == "True",
     )
 
 

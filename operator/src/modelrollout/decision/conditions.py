@@ -15,6 +15,7 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus
 from modelrollout.decision.draft import Draft, Stage
 from modelrollout.decision.gate import target_of, weight_reached
+from modelrollout.decision.keeping import wanted_pods
 from modelrollout.decision.replicas import achievable_weight, candidate_count, exact_replicas
 
 _UNDER_WAY = (
@@ -90,6 +91,8 @@ def _all(draft: Draft) -> Iterator[_Said]:
     yield _healthy(draft)
     yield _metrics(draft)
     yield _weight(draft)
+    if draft.stage is Stage.OBSERVING:
+        yield _kept(draft)
     paused = phase is Phase.PAUSED or reason == Reason.PAUSED_BY_SPEC
     yield _said(ConditionType.PAUSED, paused, reason if paused else "NotPaused", message if paused else "")
     for type_, wanted in (
@@ -179,6 +182,19 @@ def _data_reason(draft: Draft, entries: list[CriterionStatus]) -> Reason:
 
 def _listed(entries: list[CriterionStatus]) -> str:
     return "; ".join(f"{entry.name}: {entry.message}" for entry in entries)
+
+
+def _kept(draft: Draft) -> _Said:
+    """What of stable could take over at once; only asked while the candidate is observed."""
+    type_, stable, wanted = ConditionType.STABLE_KEPT, draft.stable, wanted_pods(draft)
+    if not wanted:
+        return _said(type_, False, "NotAskedFor", "spec.observation asks to keep no pods of stable.")
+    if not stable.can_park:
+        text = f"Going back has to start pods of {stable.name}: {stable.cannot_park or 'it is missing.'}"
+        return _said(type_, False, Reason.CANNOT_PARK, text)
+    text = f"{stable.parked_ready} of {wanted} pods of {stable.name} are ready outside the Service."
+    kept = stable.parked_ready >= wanted
+    return _said(type_, kept, Reason.PARKED if kept else Reason.PARKING, text)
 
 
 def _weight(draft: Draft) -> _Said:

@@ -13,6 +13,7 @@ from modelrollout.api.status import CriterionState, CriterionStatus, ModelRollou
 from modelrollout.decision import schedule
 from modelrollout.decision.draft import Blocker, Draft, Stage, next_step, step_of
 from modelrollout.decision.evaluation import Evaluation
+from modelrollout.decision.keeping import kept_pods
 from modelrollout.decision.replicas import Counts, candidate_count, settled
 from modelrollout.decision.validation import all_succeeded, describe_open, validations_before
 
@@ -30,6 +31,8 @@ def target_of(draft: Draft) -> Counts:
 
 def weight_reached(draft: Draft) -> bool:
     """Whether the observed weight is the desired one, as closely as whole pods allow."""
+    if kept_pods(draft):  # they are beyond the target, but no client reaches them
+        return draft.candidate.ready >= draft.total and not draft.stable.ready
     return settled(target_of(draft), draft.stable, draft.candidate)
 
 

@@ -18,6 +18,7 @@ from modelrollout.decision.conditions import derive_conditions
 from modelrollout.decision.draft import Draft, Stage
 from modelrollout.decision.evaluation import Evaluation, due_baselines, due_criteria
 from modelrollout.decision.gate import blockers, target_of
+from modelrollout.decision.keeping import kept_pods, serving
 from modelrollout.decision.names import shadow_name
 from modelrollout.decision.replicas import Counts
 from modelrollout.decision.types import Decision, Scale, ShadowCopy, Workload
@@ -44,6 +45,8 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
         evaluate=due_criteria(draft.spec, status),
         record_baseline=due_baselines(draft.spec, status),
         shadow=_shadow(draft),
+        parked=draft.stable.name if kept_pods(draft) else None,
+        serving=serving(draft),
         requeue_after=_requeue(draft, evaluation),
         finalized=draft.finalized,
     )
@@ -71,7 +74,7 @@ def _describe(draft: Draft) -> None:
         "pods": _pods(draft),
         "observed_generation": draft.observed.generation,
         "candidate": _candidate_name(draft),
-        "replicas": draft.stable.pods + _other(draft).pods,
+        "replicas": draft.stable.pods - draft.stable.parked + _other(draft).pods,
         "selector": draft.observed.selector or draft.status.selector,
     }
     status = draft.status
@@ -137,6 +140,9 @@ def _counts(draft: Draft) -> Counts:
         )
     if spec is None:
         return Counts(stable=stable.desired, candidate=other.desired)
+    kept = kept_pods(draft)
+    if kept:
+        return Counts(stable=kept, candidate=total)
     limits = replicas.limits_of(total, spec.capacity)
     target = target_of(draft).candidate
     return replicas.next_counts(total=total, target=target, limits=limits, stable=stable, candidate=other)
@@ -163,6 +169,8 @@ def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
     pods = old.pods
     if pods is None or old.run is not draft.status.run or draft.observed.deleting:
         return
+    if kept_pods(draft):
+        return  # what is kept is beyond the counts that are compared here
     if draft.status.phase is Phase.INVALID or draft.stage not in (Stage.NONE, Stage.STEP, Stage.OBSERVING):
         return
     target = target_of(draft)

@@ -79,7 +79,7 @@ def revert(draft: Draft) -> None:
     else:
         draft.enter(Phase.ROLLING_BACK, rollback.reason, rollback.message)
     gone = not candidate.exists or (candidate.desired == 0 and candidate.ready == 0)
-    if gone and stable.desired == draft.total:
+    if gone and stable.desired == draft.total and not stable.parked:
         runs.finish_rollback(draft)
 
 

@@ -72,6 +72,10 @@ class Workload:
         ready: Ready endpoints of the rollout's Service that are pods of this Deployment: what clients reach.
         pods: Pods that exist and are not terminating, ready or not (status.replicas).
         claimed_by: Name of another ModelRollout that was there first, or None.
+        parked: Pods that run outside the Service although they belong to this Deployment.
+        parked_ready: How many of those are ready, and so could serve at once.
+        can_park: Whether pods of it can be taken out of the Service without their Deployment losing them.
+        cannot_park: Why not; a sentence.
     """
 
     name: str
@@ -80,6 +84,10 @@ class Workload:
     ready: int = 0
     pods: int = 0
     claimed_by: str | None = None
+    parked: int = 0
+    parked_ready: int = 0
+    can_park: bool = False
+    cannot_park: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,6 +219,8 @@ class Decision:
         evaluate: Names of the criteria to ask Prometheus about before the next decision.
         record_baseline: Names of the criteria to measure on stable over `baseline.window` before that.
         shadow: The copy that must exist now; None: none must (one that exists is removed).
+        parked: Deployment all of whose pods must run outside the Service; None: there is none.
+        serving: Deployments none of whose pods may be outside the Service (others are left as they are).
         requeue_after: Time until the next decision is due by the clock; None: only a change wakes it.
         finalized: Everything is back on stable, the finalizer can go.
     """
@@ -224,5 +234,7 @@ class Decision:
     evaluate: tuple[str, ...] = ()
     record_baseline: tuple[str, ...] = ()
     shadow: ShadowCopy | None = None
+    parked: str | None = None
+    serving: tuple[str, ...] = ()
     requeue_after: timedelta | None = None
     finalized: bool = False

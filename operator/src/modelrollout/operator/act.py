@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +12,9 @@ from modelrollout.api.status import ValidationState
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.copies import CopyError, CopyKeeper
 from modelrollout.cluster.jobs import JobKeeper, JobOrder
+from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import Shadow, SideKeeper
-from modelrollout.decision.types import Decision, JobResult, Problem
+from modelrollout.decision.types import Decision, JobResult, Problem, Scale
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.store import Tracked
 from modelrollout.traffic.provider import TrafficProvider, TrafficTarget
@@ -31,6 +32,7 @@ class Hands:
     copies: CopyKeeper
     side: SideKeeper
     jobs: JobKeeper
+    parking: Parking
 
 
 class Actor:
@@ -42,12 +44,13 @@ class Actor:
         self._metrics = metrics
 
     async def act(self, rollout: Tracked, decision: Decision) -> None:
-        """Replica counts first (they are what a revert waits for), then everything that has to be made."""
-        if decision.scales:
+        """Parked pods and replica counts first (a revert waits for them), then what has to be made."""
+        scales = await self._park(rollout, decision)
+        if scales:
             await self._hands.provider.set_weight(
                 self._target(rollout),
                 weight=decision.status.weight.desired if decision.status.weight else 0,
-                scales=decision.scales,
+                scales=scales,
             )
             self._observe_reaction(decision, rollout)
         try:
@@ -57,6 +60,19 @@ class Actor:
         for name in decision.delete_jobs:
             await self._hands.jobs.end(rollout.namespace, name)
         await self._release_stable(rollout, decision)
+
+    async def _park(self, rollout: Tracked, decision: Decision) -> Sequence[Scale]:
+        """Pods out of the Service or back into it; returns the counts that may be set after that."""
+        owner, service = rollout.ref, rollout.service_name
+        await self._hands.parking.unpark(decision.serving, owner=owner)
+        name = decision.parked
+        if (
+            name is None
+            or service is None
+            or await self._hands.parking.park(name, service=service, owner=owner)
+        ):
+            return decision.scales
+        return tuple(scale for scale in decision.scales if scale.deployment != name)
 
     async def try_again(self, rollout: Tracked) -> None:
         """What could not be made is tried again now and then; until it succeeds it stays a problem."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.parking import Parking
 from modelrollout.decision import shadow_name
 from modelrollout.decision.types import JobResult, Observation, Problem, Workload
 from modelrollout.operator.problems import Inspector
@@ -18,8 +19,15 @@ class Observer:
     """Turns the caches and what a rollout remembers into an Observation."""
 
     def __init__(
-        self, *, cache: ClusterCache, store: RolloutStore, inspector: Inspector, jobs: JobReader
+        self,
+        *,
+        cache: ClusterCache,
+        store: RolloutStore,
+        inspector: Inspector,
+        jobs: JobReader,
+        parking: Parking,
     ) -> None:
+        self._parking = parking
         self._cache = cache
         self._store = store
         self._inspector = inspector
@@ -61,11 +69,19 @@ class Observer:
         seen = self._cache.deployments.get(rollout.namespace, name)
         if seen is None:
             return Workload(name=name, exists=False)
+        parked = [
+            pod for pod in self._cache.parked_of(rollout.namespace, rollout.name) if pod.deployment == name
+        ]
+        obstacle = self._parking.obstacle(rollout.service_name or "", seen)
         return Workload(
             name=name,
             desired=seen.desired,
             ready=ready,
             pods=seen.pods,
+            parked=len(parked),
+            parked_ready=sum(pod.ready for pod in parked),
+            can_park=not obstacle,
+            cannot_park=obstacle,
             claimed_by=self._store.older_claimant(rollout, "deployments", name),
         )
 

@@ -14,6 +14,7 @@ from modelrollout.cluster.copies import CopyKeeper
 from modelrollout.cluster.errors import ApiError, NotFoundError
 from modelrollout.cluster.jobs import JobKeeper
 from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
+from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import SideKeeper
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.act import Actor, Hands
@@ -187,7 +188,9 @@ class Process:
 
     def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
         inspector = Inspector(store=self._store, cache=self._cache, targets=targets)
+        parking = Parking(self._api, self._cache, self._leadership)
         hands = Hands(
+            parking=parking,
             provider=ReplicasProvider(writer, self._cache),
             copies=CopyKeeper(self._api, self._leadership),
             side=SideKeeper(self._api, self._cache, writer, self._leadership),
@@ -198,7 +201,11 @@ class Process:
             store=self._store,
             measurer=self._measurer,
             observer=Observer(
-                cache=self._cache, store=self._store, inspector=inspector, jobs=actor.job_results
+                cache=self._cache,
+                store=self._store,
+                inspector=inspector,
+                jobs=actor.job_results,
+                parking=parking,
             ),
             writer=writer,
             actor=actor,

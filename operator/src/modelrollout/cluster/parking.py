@@ -1,0 +1,132 @@
+"""Takes pods out of the Service without ending them, and puts them back.
+
+A Service finds pods by labels, and so does a Deployment. A label that only the Service asks for can be
+changed on a pod: its endpoint goes within milliseconds, and the Deployment neither notices nor replaces it.
+What the label was stands on the pod itself, so that nothing has to be remembered elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED, PARKED_VALUE
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.errors import ForbiddenError, NotFoundError
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.views import DeploymentView, ParkedView, ServiceView
+from modelrollout.cluster.writer import RolloutRef
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 300.0
+"""How long a refusal by the API server is believed."""
+
+
+def parking_key(service: ServiceView | None, deployment: DeploymentView) -> str | None:
+    """The label by which the Service finds the Deployment's pods and the Deployment does not; or None."""
+    if service is None:
+        return None
+    keys = (key for key in sorted(service.selector) if key not in deployment.selector)
+    return next((key for key in keys if key in deployment.template_labels), None)
+
+
+class Parking:
+    """Parks and unparks pods; asks the caches first, so that nothing is requested where nothing is to do."""
+
+    def __init__(self, api: KubeApi, cache: ClusterCache, leadership: Leadership) -> None:
+        self._api = api
+        self._cache = cache
+        self._leadership = leadership
+        self._refused: dict[str, tuple[str, float]] = {}
+
+    def obstacle(self, service: str, deployment: DeploymentView) -> str:
+        """Why its pods cannot be parked, a sentence; empty if they can."""
+        namespace = deployment.namespace
+        refusal, until = self._refused.get(namespace, ("", 0.0))
+        if refusal and time.monotonic() < until:
+            return f"The operator may not change pods: {refusal}"
+        if self._cache.parked.denied:
+            return "The operator may not watch pods: give it get, list, watch and patch for pods."
+        view = self._cache.services.get(namespace, service)
+        if view is None or parking_key(view, deployment) is not None:
+            return ""
+        keys = ", ".join(sorted(view.selector))
+        return (
+            f"Every label that Service {service} selects by ({keys}) is also in the selector of Deployment "
+            f"{deployment.name}, so none can be changed on a pod: add one to the pod template and the "
+            'Service\'s selector alone, such as serving: "yes".'
+        )
+
+    async def park(self, name: str, *, service: str, owner: RolloutRef) -> bool:
+        """All pods of the Deployment run outside the Service; False if the API server forbids it.
+
+        Raises:
+            ApiError: A request failed in another way; some pods may be parked.
+        """
+        deployment = self._cache.deployments.get(owner.namespace, name)
+        view = self._cache.services.get(owner.namespace, service)
+        key = parking_key(view, deployment) if deployment is not None else None
+        if deployment is None or view is None or key is None:
+            return True
+        parked = [p for p in self._cache.parked_of(owner.namespace, owner.name) if p.deployment == name]
+        serving = self._cache.ready(owner.namespace, service, [name])[name]
+        if deployment.pods <= len(parked) and not serving:
+            return True
+        note = {"deployment": name, "key": key, "value": view.selector[key]}
+        change = {
+            "labels": {key: PARKED_VALUE, LABEL_PARKED: owner.name},
+            "annotations": {ANNOTATION_PARKED: json.dumps(note)},
+        }
+        try:
+            pods = await self._pods_behind(view, deployment)
+            await self._patch_all(owner.namespace, ((pod, change) for pod in pods))
+        except ForbiddenError as error:
+            self._refused[owner.namespace] = (error.message, time.monotonic() + RETRY_SECONDS)
+            logger.warning("Pods of %s cannot be kept outside the Service: %s", name, error)
+            return False
+        return True
+
+    async def unpark(self, deployments: Iterable[str], *, owner: RolloutRef) -> None:
+        """No pod of these Deployments is outside the Service.
+
+        Raises:
+            ApiError: A request failed; some pods may be back.
+        """
+        names = frozenset(deployments)
+        parked = self._cache.parked_of(owner.namespace, owner.name)
+        await self._patch_all(
+            owner.namespace, ((pod.name, _way_back(pod)) for pod in parked if pod.deployment in names)
+        )
+
+    async def _pods_behind(self, service: ServiceView, deployment: DeploymentView) -> list[str]:
+        """Names of the Deployment's pods that the Service selects and that are not going away."""
+        labels = {**deployment.selector, **service.selector}
+        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
+        found = await self._api.get(paths.collection(paths.CORE, "pods", service.namespace), query)
+        return [p["metadata"]["name"] for p in found["items"] if not p["metadata"].get("deletionTimestamp")]
+
+    async def _patch_all(self, namespace: str, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        await asyncio.gather(*(self._patch(namespace, pod, change) for pod, change in changes))
+
+    async def _patch(self, namespace: str, pod: str, change: Mapping[str, Any]) -> None:
+        self._leadership.require()
+        try:
+            await self._api.request(
+                "PATCH", paths.pod(namespace, pod), body={"metadata": change}, content_type=MERGE_PATCH
+            )
+        except NotFoundError:
+            return  # gone meanwhile; the one in its place is looked at when it appears
+
+
+def _way_back(pod: ParkedView) -> dict[str, Any]:
+    return {
+        "labels": {pod.key: pod.value, LABEL_PARKED: None},
+        "annotations": {ANNOTATION_PARKED: None},
+    }
