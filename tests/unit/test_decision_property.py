@@ -389,7 +389,7 @@ def calm_down(world: sim.World, watcher: Watcher) -> None:
             and all(d.ready(world.now) == d.desired for d in world.deployments.values())
         ):
             return
-        world.now += 5
+        world.now += 10
     raise AssertionError(f"stuck in {world.status.phase}: {world.status.message}")
 
 
