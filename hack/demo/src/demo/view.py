@@ -25,7 +25,8 @@ STATE_STYLES: Final = {
     "NoData": "yellow",
     "Pending": "dim",
 }
-QUERY: Final = re.compile(r"\s*Query: .*?(?=\)[;.])")
+DETAIL: Final = re.compile(r"\((NoData|Pending|Error): .*?\)(?=[;.])")
+"""Why there is no value yet: sentences with whole queries in them, which say nothing new while pods start."""
 MESSAGE_LENGTH: Final = 200
 BAR_WIDTH: Final = 40
 SECONDS: Final = frozenset({"latency-p95"})
@@ -59,10 +60,9 @@ def line(now: Snapshot) -> str:
 
 
 def message(now: Snapshot) -> str:
-    """The status' message without the queries in it, and not longer than two lines."""
-    return textwrap.shorten(
-        QUERY.sub("", str(now.status.get("message", ""))), MESSAGE_LENGTH, placeholder=" …"
-    )
+    """The status' message, short enough for two lines."""
+    text = DETAIL.sub(r"(\1)", str(now.status.get("message", "")))
+    return textwrap.shorten(text, MESSAGE_LENGTH, placeholder=" …")
 
 
 def value_text(criterion: str, value: float | None) -> str:

@@ -1,0 +1,110 @@
+"""`make demo` as a newcomer runs it, in a cluster of its own; and that nothing is left of it afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from demo import manifests, scenario
+from devcluster import docker, tools
+from devcluster.kindcluster import KindCluster, names
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = "demo-test"
+FIRST_RUN_SECONDS = 1500
+
+pytestmark = [pytest.mark.kind, pytest.mark.timeout(FIRST_RUN_SECONDS + 300)]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A demo that has ended."""
+
+    code: int
+    said: str
+
+
+def demo(*arguments: str, seconds: float) -> Ran:
+    """Runs `python -m demo` without a terminal."""
+    path = os.pathsep.join(str(ROOT / part) for part in ("operator/src", "hack/cluster/src", "hack/demo/src"))
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--cluster", CLUSTER, *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout)
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[Ran]:
+    """The whole demo; the cluster stays until the module's tests are over."""
+    yield demo(seconds=FIRST_RUN_SECONDS)
+    demo("--down", seconds=120)
+
+
+@pytest.fixture
+def cluster(played: Ran) -> KindCluster:
+    """The demo's cluster."""
+    found = KindCluster.attach(CLUSTER)
+    assert found is not None, played.said
+    return found
+
+
+def test_demo_proves_everything(played: Ran) -> None:
+    assert played.code == 0, played.said
+    proved = played.said[played.said.index("What was proved") :]
+    assert proved.count("✓") == 7, proved
+    assert "✗" not in proved
+    assert "Succeeded: emotion-v1-1 serves everything" in played.said
+    assert "Criterion dimension-mismatch breached" in played.said
+    assert "Criterion regex-fallback breached (for 5s)" in played.said
+
+
+def test_demo_commands_to_play_on_work(played: Ran, cluster: KindCluster) -> None:
+    """What the last lines invite to: back to the version before, at once and without steps."""
+    namespace = ("-n", manifests.DEMO_NAMESPACE)
+    back = '{"spec":{"candidate":{"deployment":"emotion-v1-0"}}}'
+    assert f"-p '{back}'" in played.said
+    cluster.kubectl(*namespace, "patch", "mro", scenario.ROLLOUT, "--type=merge", "-p", back)
+    stable = "jsonpath={.status.stable}=emotion-v1-0"
+    cluster.kubectl(*namespace, "wait", f"--for={stable}", f"mro/{scenario.ROLLOUT}", "--timeout=120s")
+    cluster.kubectl(*namespace, "describe", "mro", scenario.ROLLOUT)
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace"),
+    [("modelrollout", manifests.OPERATOR_NAMESPACE), ("emotion", manifests.DEMO_NAMESPACE)],
+)
+def test_demo_helm_tests_pass(cluster: KindCluster, release: str, namespace: str) -> None:
+    done = subprocess.run(
+        [tools.helm(), "test", release, "-n", namespace, "--logs", "--kubeconfig", cluster.kubeconfig],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Phase:          Succeeded" in done.stdout
+
+
+def test_demo_down_leaves_nothing(played: Ran) -> None:
+    ended = demo("--down", seconds=120)
+    assert ended.code == 0, ended.said
+    assert CLUSTER not in names()
+    daemon = docker.current()
+    assert daemon is None or not [name for name in daemon.containers() if name.startswith(CLUSTER)]
+    again = demo("--down", seconds=60)
+    assert again.code == 0
+    assert "nothing to remove" in again.said
