@@ -176,3 +176,7 @@ def test_after_a_good_observation_the_old_version_sleeps_and_rollback_wakes_it(s
     status = scene.world.until_phase("Succeeded", seconds=60)
     assert (status["stable"], status["previousStable"]) == ("emotion-2", "emotion-1")
     scene.world.until(lambda: scene.world.replicas("emotion-1") == 0, what="the old version sleeps")
+    scene.command("rollback")
+    scene.until(lambda s: s["stable"] == "emotion-1", what="going back to the old version")
+    scene.world.until_phase("RolledBack", seconds=60)
+    scene.on_stable()
