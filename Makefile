@@ -6,6 +6,8 @@ PY := .venv/bin/python
 WORKERS ?= 2
 export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/cluster/src:$(CURDIR)/hack/demo/src
 PYTEST := $(PY) -m pytest
+# Real clusters on a small, shared machine: what failed is run once more, alone. A second failure is a failure.
+ONCE_MORE := $(PYTEST) --last-failed --last-failed-no-failures=none
 
 .PHONY: help
 help: ## Show this list
@@ -22,20 +24,22 @@ demo-down: venv ## Remove everything the demo made (caches stay)
 test: lint test-unit test-integration test-acceptance ## Run every check and every test
 
 ##@ Tests, one kind at a time
-.PHONY: lint test-unit test-integration test-acceptance coverage nightly
+.PHONY: lint test-unit test-integration test-acceptance test-pods coverage nightly
 lint: venv ## Format, lint, types, layers
 	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
 	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
 	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/cluster/src hack/demo/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
-	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind" tests
+	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind and not pods" tests
 test-integration: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "cluster and not kind" tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "cluster and not kind" tests || $(ONCE_MORE) -m "cluster and not kind" tests
 test-acceptance: venv ## Tests on real pods in a kind cluster
-	$(PYTEST) -m kind tests
+	$(PYTEST) -m kind tests || $(ONCE_MORE) -m kind tests
+test-pods: venv ## The scenarios with a star: real pods under load, half an hour, not yet part of `make test`
+	$(PYTEST) -m pods tests
 coverage: venv ## The same tests with a coverage report in htmlcov/
-	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "not cluster and not kind" tests
+	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "not cluster and not kind and not pods" tests
 nightly: venv ## 200,000 random histories instead of 5,000
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) --timeout 0 tests/unit -k property
 
