@@ -82,6 +82,9 @@ def test_the_service_selects_every_version_and_each_deployment_only_its_own(
             assert "helm.sh/chart" not in labels, "an upgrade of the chart must not restart every pod"
             own = deployment["spec"]["selector"]["matchLabels"]
             assert own.items() <= labels.items()
+            assert selector.keys() - own.keys(), (
+                "no label is left by which pods can be taken out of the Service"
+            )
             selectors.append(tuple(sorted(own.items())))
         assert len(set(selectors)) == len(selectors) >= 2
 
