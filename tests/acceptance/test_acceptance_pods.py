@@ -23,7 +23,7 @@ from demo.snapshot import Observer
 from devcluster.kindcluster import KindCluster
 from devcluster.pytest_plugin import kind_cluster, project_images  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.pods, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.unproven, pytest.mark.timeout(1800)]
 REPLICAS = 10
 RATE = 40.0
 
