@@ -147,7 +147,7 @@ def test_upgrade_and_uninstall_keep_what_must_be_kept(plane: Cluster, space: str
     release(plane, "install", "operator", str(OPERATOR), "-n", space)
     plane.wait("condition=Established", crd)
     assert plane.get("deployment", "operator-modelrollout", "-n", space)["spec"]["replicas"] == 2
-    # A field that is taken out of the installed CRD comes back with an upgrade: the CRD belongs to the release.
+    # A field that is taken out of the installed CRD comes back with an upgrade: the CRD belongs to the release.  # noqa: E501 - one command
     column = '[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]'
     plane.kubectl("patch", crd, "--type=json", f"--patch={column}")
     release(
