@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def space(plane: Cluster) -> Iterator[str]:
     plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
+def know_rollouts(plane: Cluster) -> None:
+    """Apply the CRD and wait until objects of it can be made."""
+    plane.apply(ROOT / "crds" / "modelrollout.yaml")
+    deadline = time.monotonic() + 30
+    while plane.request("GET", "/apis/modelrollout.dev/v1alpha1/modelrollouts")[0] != 200:
+        assert time.monotonic() < deadline, "the CRD is not served 30 s after it was applied"
+        time.sleep(0.1)
+
+
 def monitoring_crd(kind: str, plural: str) -> Json:
     """A stand-in for a CRD of the Prometheus Operator: it knows the kind and takes every field."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -99,8 +109,7 @@ def test_the_api_server_accepts_the_operators_chart(plane: Cluster, space: str, 
 
 
 def test_the_api_server_accepts_the_servers_chart(plane: Cluster, space: str) -> None:
-    plane.apply(ROOT / "crds" / "modelrollout.yaml")
-    plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev")
+    know_rollouts(plane)
     values = {
         "podMonitor": {"enabled": True},
         "networkPolicy": {"enabled": True},
@@ -172,8 +181,7 @@ def test_upgrade_and_uninstall_keep_what_must_be_kept(plane: Cluster, space: str
 
 
 def test_an_upgrade_of_the_server_leaves_replicas_to_the_rollout(plane: Cluster, space: str) -> None:
-    plane.apply(ROOT / "crds" / "modelrollout.yaml")
-    plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev")
+    know_rollouts(plane)
     release(plane, "install", "emotion", str(SERVER), "-n", space)
     plane.kubectl("scale", "deployment/emotion-v1-0", "--replicas=3", "-n", space)
     plane.kubectl("scale", "deployment/emotion-v1-1", "--replicas=1", "-n", space)
@@ -186,8 +194,7 @@ def test_an_upgrade_of_the_server_leaves_replicas_to_the_rollout(plane: Cluster,
 
 
 def test_the_version_that_serves_cannot_be_taken_out(plane: Cluster, space: str) -> None:
-    plane.apply(ROOT / "crds" / "modelrollout.yaml")
-    plane.wait("condition=Established", "crd/modelrollouts.modelrollout.dev")
+    know_rollouts(plane)
     release(plane, "install", "emotion", str(SERVER), "-n", space)
     status = '--patch={"status": {"phase": "Succeeded", "stable": "emotion-v1-1"}}'
     plane.kubectl("patch", "mro", "emotion", "-n", space, "--subresource=status", "--type=merge", status)
@@ -220,7 +227,7 @@ def test_the_rights_are_enough_for_every_kind_of_work(
     """A rollout with a copy and validations, from apply to Succeeded, with the account of the chart."""
     plain_namespace = f"work-{secrets.token_hex(3)}"
     plane.kubectl("create", "namespace", plain_namespace)
-    plane.apply(ROOT / "crds" / "modelrollout.yaml")
+    know_rollouts(plane)
     values: Json = {"crds": {"install": False}}
     values |= {"watchNamespaces": [plain_namespace]} if scope == "namespace" else {}
     release(plane, "install", "modelrollout", str(OPERATOR), "-n", space, values=values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,16 @@ def test_demo_helm_tests_pass(cluster: KindCluster, release: str, namespace: str
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Phase:          Succeeded" in done.stdout
+
+
+def test_demo_runbook_commands_work(cluster: KindCluster) -> None:
+    """The commands about the operator itself, as the runbook has them: they need real pods."""
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
+    block = runbook.split("by=test_demo_runbook_commands_work\n")[1].split("```")[0]
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    logs, leases = (cluster.kubectl(*command) for command in commands)
+    assert "This replica acts from now on" in logs
+    assert "modelrollout" in leases
 
 
 def test_demo_down_leaves_nothing(played: Ran) -> None:

@@ -1,0 +1,188 @@
+"""The commands of the user guide, run as they are written, against a control plane with a real operator.
+
+Pods are those of fake nodes, so a small thread exports the metrics of each pod that looks ready.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+import yaml
+
+from devcluster import tools
+from devcluster.cluster import Cluster
+from devcluster.controlplane import ControlPlane
+from devcluster.errors import CommandError
+from tests.support.charts import CHARTS, helm, render
+from tests.support.exporter import Exporter, Pod
+from tests.support.operator_process import OperatorProcess
+from tests.support.pages import DOCS, PAGES, ROOT, Block, all_blocks, blocks
+from tests.support.prometheus import Prometheus
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+QUICKSTART = DOCS / "quickstart.md"
+
+
+class Metrics:
+    """Exports good metrics for every pod of a namespace, as long as its `with` block lasts."""
+
+    def __init__(self, cluster: Cluster, exporter: Exporter, namespace: str) -> None:
+        self._cluster = cluster
+        self._exporter = exporter
+        self._namespace = namespace
+        self._pods: dict[str, Pod] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._done.wait(0.5):
+            with suppress(OSError, CommandError):
+                self._look()
+
+    def _look(self) -> None:
+        pods = self._cluster.get("pods", "-n", self._namespace)["items"]
+        there = {pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"}
+        for name in there - self._pods.keys():
+            self._pods[name] = self._exporter.pod(self._namespace, name)
+            self._pods[name].healthy()
+        for name in self._pods.keys() - there:
+            self._pods.pop(name).remove()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PATH with helm, kubectl and the plugin of this checkout."""
+    programs = tmp_path_factory.mktemp("bin")
+    for name, program in (("helm", tools.helm()), ("kubectl", tools.kubectl())):
+        (programs / name).symlink_to(program)
+    plugin = programs / "kubectl-modelrollout"
+    plugin.write_text(f"#!{sys.executable}\nfrom modelrollout.cli.main import main\nmain()\n")
+    plugin.chmod(0o755)
+    return f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A fresh control plane, a Prometheus and an operator that waits for its CRD."""
+    with ExitStack() as stack:
+        plane = stack.enter_context(ControlPlane.start(scheduler=True, kwok_nodes=2))
+        exporter = stack.enter_context(Exporter.start())
+        prometheus = stack.enter_context(Prometheus.start(exporter=exporter))
+        operator = OperatorProcess(
+            kubeconfig=plane.kubeconfig, log=tmp_path / "operator.log", prometheus=prometheus.url
+        )
+        stack.callback(operator.stop)
+        operator.start(wait_ready=False)
+        stack.enter_context(Metrics(plane, exporter, "models"))
+        yield plane
+
+
+def run(cluster: Cluster, path: str, block: Block) -> None:
+    """Runs a block as a reader would, from the top of the repository."""
+    environment = {**os.environ, **cluster.env, "PATH": path, "PYTHONPATH": str(ROOT / "operator" / "src")}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        env=environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    state = "" if done.returncode == 0 else _try(cluster, "get", "mro,deployments,pods", "-A", "-o", "wide")
+    assert done.returncode == 0, f"{block}:\n{block.text}\n{done.stdout}\n{done.stderr}\n{state}"
+
+
+def _try(cluster: Cluster, *arguments: str) -> str:
+    try:
+        return cluster.kubectl(*arguments)
+    except CommandError as error:
+        return str(error)
+
+
+def runnable(page: Path) -> list[Block]:
+    """The blocks of a page that are to be run here."""
+    return [block for block in blocks(page) if block.language == "sh" and block.mark("run") is not None]
+
+
+def test_the_quickstart_works_from_begin_to_end(cluster: Cluster, path: str) -> None:
+    for block in runnable(QUICKSTART):
+        run(cluster, path, block)
+
+
+def test_commands_of_the_other_pages_work(cluster: Cluster, path: str) -> None:
+    """On a cluster as the quickstart leaves it before its last chapter."""
+    for block in runnable(QUICKSTART)[:3]:
+        run(cluster, path, block)
+    others = [page for page in PAGES if page != QUICKSTART and runnable(page)]
+    assert len(others) >= 4
+    for page in others:
+        for block in runnable(page):
+            run(cluster, path, block)
+
+
+def test_manifests_are_accepted(cluster: Cluster) -> None:
+    cluster.apply(ROOT / "crds" / "modelrollout.yaml")
+    deadline = time.monotonic() + 30
+    while cluster.request("GET", "/apis/modelrollout.dev/v1alpha1/modelrollouts")[0] != 200:
+        assert time.monotonic() < deadline, "the CRD is not served 30 s after it was applied"
+        time.sleep(0.1)
+    for block in all_blocks("yaml"):
+        if block.mark("apply") is not None:
+            dry_run = ("apply", "--server-side", "--dry-run=server", "-f", "-")
+            said = cluster.kubectl(*dry_run, stdin=block.text)
+            assert said.count("serverside-applied") == len(list(yaml.safe_load_all(block.text))), block
+
+
+def test_values_are_accepted_by_the_charts() -> None:
+    found = [block for block in all_blocks("yaml") if block.mark("values")]
+    assert len(found) >= 2
+    for block in found:
+        assert render(CHARTS / str(block.mark("values")), yaml.safe_load(block.text)), block
+
+
+def test_configurations_of_prometheus_are_accepted(tmp_path: Path) -> None:
+    """Debian's promtool knows no Kubernetes: the discovery is replaced before the rest is checked."""
+    found = [block for block in all_blocks("yaml") if block.mark("prometheus") is not None]
+    assert len(found) >= 2
+    for block in found:
+        config = yaml.safe_load(block.text)
+        for job in config["scrape_configs"]:
+            assert job.pop("kubernetes_sd_configs")[0]["role"] == "pod", block
+            job["static_configs"] = [{"targets": ["127.0.0.1:9"]}]
+        file = tmp_path / "prometheus.yml"
+        file.write_text(yaml.safe_dump(config))
+        subprocess.run(
+            [tools.promtool(), "check", "config", file], check=True, capture_output=True, timeout=60
+        )
+
+
+def test_helm_renders_the_notes() -> None:
+    """What helm prints after an install speaks of things that exist."""
+    said = helm("install", "modelrollout", str(CHARTS / "modelrollout"), "--dry-run=client", "-n", "sys")
+    notes = said[said.index("NOTES:") :]
+    assert "rollout status deployment/modelrollout" in notes
+    assert "docs/howto/monitoring.md" in notes
+    assert (DOCS / "howto" / "monitoring.md").exists()
