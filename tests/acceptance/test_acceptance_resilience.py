@@ -138,14 +138,16 @@ def test_scenario_35_deleted_in_each_phase_leaves_all_traffic_on_stable(
 ) -> None:
     scene.stage()
     plan = m.steps(25, duration="0s") if phase in ("Observing", "Succeeded") else LONG
-    observation = {"observation": {"duration": "1h"}} if phase == "Observing" else {}
-    scene.apply(plan=plan, **observation)
+    more: dict[str, Any] = {"observation": {"duration": "1h"}} if phase == "Observing" else {}
+    if phase == "RollingBack":
+        more = {"rollback": {"minCapacity": "100%"}}  # the candidate waits for stable, which cannot come back
+    scene.apply(plan=plan, **more)
     if phase == "Paused":
         scene.at_weight(25)
         scene.change(paused=True)
     if phase.startswith("Roll"):
         scene.at_weight(25)
-        if phase == "RollingBack":  # stable cannot come back, so that the phase lasts
+        if phase == "RollingBack":
             template = {"spec": {"template": {"metadata": {"annotations": NEVER_READY["pod_annotations"]}}}}
             scene.world.patch("Deployment", "emotion-1", template)
         scene.say(2)

@@ -59,9 +59,14 @@ class Plugin:
         return done
 
     def start(self, *words: str, out: int) -> subprocess.Popen[bytes]:
-        """Starts it with its output going to a file descriptor."""
+        """Starts it with its output going to a file descriptor.
+
+        Ctrl-C counts, although whoever runs the tests in the background has it ignored by all below.
+        """
+        heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        command = [*self.command[:-1], heeding + self.command[-1]]
         return subprocess.Popen(
-            [*self.command, "-n", self.scene.world.namespace, *words],
+            [*command, "-n", self.scene.world.namespace, *words],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -195,9 +200,13 @@ def test_status_w_gives_up_after_its_timeout_and_is_interrupted_by_ctrl_c(
     log = tmp_path / "watch.log"
     with log.open("wb") as out:
         process = plugin.start("status", "-w", "emotion", out=out.fileno())
-        scene.world.until(lambda: "Progressing" in log.read_text(), what="the first line")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            scene.world.until(lambda: "Progressing" in log.read_text(), what="the first line")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
+            process.wait(10)
     assert "Traceback" not in log.read_text()
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
+from urllib.parse import urlencode
 
 import pytest
 
 from demo import manifests, scenario
+from demo.api import Api
 from devcluster import docker, tools
 from devcluster.kindcluster import KindCluster, names
 
@@ -108,6 +113,41 @@ def test_demo_runbook_commands_work(cluster: KindCluster) -> None:
     logs, leases = (cluster.kubectl(*command) for command in commands)
     assert "This replica acts from now on" in logs
     assert "modelrollout" in leases
+
+
+# What the demo has nothing of: server errors, labelled answers of people, a shadow phase, a reload.
+NOT_IN_THE_DEMO = {"Accepted", "Agreement in the shadow", "Errors", "Reloads", "Shadow copies lost"}
+
+
+@pytest.mark.parametrize("dashboard", ["rollouts", "model-quality"])
+def test_demo_fills_the_dashboards(cluster: KindCluster, dashboard: str) -> None:
+    """Every query of every panel and variable, asked of the demo's Prometheus as Grafana would ask it."""
+    page = json.loads((ROOT / f"charts/modelrollout/dashboards/{dashboard}.json").read_text())
+    chosen = {"namespace": manifests.DEMO_NAMESPACE, "name": scenario.ROLLOUT, "version": ".*"}
+    chosen |= {"model": "emotion", "criterion": "regex-fallback"}
+    chosen |= {"__rate_interval": "20s", "__range": "1h"}
+    asked = [
+        (panel["title"], target["expr"]) for panel in page["panels"] for target in panel.get("targets", ())
+    ]
+    for variable in page["templating"]["list"]:
+        if variable["type"] == "query":
+            series = variable["definition"].removeprefix("label_values(").rpartition(",")[0]
+            asked.append((f"variable {variable['name']}", series))
+    assert len(asked) > 20
+    api, end = Api(cluster), time.time()
+    empty = []
+    for title, expression in asked:
+        promql = Template(expression).substitute(chosen)
+        question = {"query": promql, "start": f"{end - 3000:.0f}", "end": f"{end:.0f}", "step": "5"}
+        answer = api.service(
+            manifests.MONITORING_NAMESPACE,
+            "prometheus",
+            manifests.PROMETHEUS_PORT,
+            f"/api/v1/query_range?{urlencode(question)}",
+        )
+        if not json.loads(answer)["data"]["result"] and title not in NOT_IN_THE_DEMO:
+            empty.append(f"{title}: {promql}")
+    assert not empty, "panels without data:\n" + "\n".join(empty)
 
 
 def test_demo_down_leaves_nothing(played: Ran) -> None:

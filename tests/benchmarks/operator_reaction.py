@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.benchmarks.rig import Rig, criterion, pause_at_random, progress, wait_until
+from tests.benchmarks.rig import Rig, criterion, pause_within, progress, wait_until
 from tests.benchmarks.tables import Figure
 
 LONG_STEPS = [{"weight": 25, "duration": "1h"}, {"weight": 100}]
 
 
-def reaction(runs: int = 8) -> list[Figure]:
+def reaction(runs: int = 12) -> list[Figure]:
     """Bad value visible in Prometheus → no ready candidate endpoint in the EndpointSlices."""
     figures = []
     settings = (
-        ("interval 1 s", {"evaluation": {"interval": "1s"}}),
-        ("interval 10 s (the default)", {}),
+        ("interval 1 s", 1.0, {"evaluation": {"interval": "1s"}}),
+        ("interval 10 s (the default)", 10.0, {}),
     )
-    for label, extra in settings:
+    for label, period, extra in settings:
         with Rig() as rig, progress(f"Reaction, {label}, {runs} runs"):
             rig.operator()
             seen, flipped = [], []
@@ -26,7 +26,7 @@ def reaction(runs: int = 8) -> list[Figure]:
                 name = f"r{number}"
                 rig.rollout(name, replicas=4, steps=LONG_STEPS, criteria=[criterion()], **extra)
                 rig.wait_at_weight(name)
-                pause_at_random(11.0 if not extra else 2.0)
+                pause_within(period, number, runs)
                 at = time.monotonic()
                 rig.set_bad(name, 1.0)
                 wait_until(
@@ -55,7 +55,7 @@ def restart(runs: int = 5) -> list[Figure]:
         operator = rig.operator(leader_election=True)
         for number in range(runs):
             name = f"k{number}"
-            _bad_while_dead(rig, name, operator.kill)
+            _bad_while_dead(rig, name, operator.kill, number / runs)
             at = time.monotonic()
             operator.start()
             wait_until(
@@ -68,7 +68,7 @@ def restart(runs: int = 5) -> list[Figure]:
         other = rig.operator("operator-1", leader_election=True)
         for number in range(runs):
             name = f"k{number}"
-            at = _bad_while_dead(rig, name, leader.kill)
+            at = _bad_while_dead(rig, name, leader.kill, number / runs)
             wait_until(
                 lambda name=name: rig.candidate_endpoints(name) == 0, 90, "no candidate endpoint", every=0.01
             )
@@ -82,10 +82,10 @@ def restart(runs: int = 5) -> list[Figure]:
     ]
 
 
-def _bad_while_dead(rig: Rig, name: str, kill: Callable[[], None]) -> float:
+def _bad_while_dead(rig: Rig, name: str, kill: Callable[[], None], share: float) -> float:
     rig.rollout(name, replicas=4, steps=LONG_STEPS, criteria=[criterion()], evaluation={"interval": "1s"})
     rig.wait_at_weight(name)
-    pause_at_random(2.0)
+    time.sleep(0.2 + share)
     kill()
     at = time.monotonic()
     rig.set_bad(name, 1.0)

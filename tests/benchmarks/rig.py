@@ -388,9 +388,13 @@ def wait_until(reached: Callable[[], bool], timeout: float, what: str, *, every:
     raise AssertionError(f"waited {timeout:.0f} s in vain for {what}")
 
 
-def pause_at_random(longest: float) -> None:
-    """Sleep so that the flip falls anywhere between two ticks and two scrapes."""
-    time.sleep(random.uniform(0.2, longest))
+def pause_within(period: float, number: int, of: int) -> None:
+    """Sleep so that `of` runs spread over a whole period of ticks: each falls at random into its own share.
+
+    Eight delays drawn from the whole period have a median that says more of the draw than of the operator;
+    stratified ones have the same mean and nearly all of the period.
+    """
+    time.sleep(0.2 + period * (number + random.random()) / of)
 
 
 @contextmanager

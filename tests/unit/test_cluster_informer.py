@@ -157,6 +157,21 @@ async def test_an_older_event_does_not_undo_what_a_write_of_ours_answered() -> N
     assert seen is not None and seen.size == 7
 
 
+def test_the_answer_to_a_write_does_not_undo_what_the_watch_has_told_of_that_version() -> None:
+    """A write that changed nothing is answered with the version that is there; its content is more."""
+    informer: Informer[Thing] = Informer(
+        Script([], []),  # type: ignore[arg-type]
+        Source(group_version="/apis/x/v1", plural="things", parse=parse),
+        namespaces=(None,),
+        on_change=lambda old, new: None,
+    )
+    informer.put(Thing("ns", "a", "12", 7))
+    informer.put(Thing("ns", "a", "12", 6))
+    informer.put(Thing("ns", "a", "11", 5))
+    seen = informer.get("ns", "a")
+    assert seen is not None and seen.size == 7
+
+
 async def test_an_object_that_cannot_be_understood_hurts_no_other() -> None:
     odd = {"metadata": {"namespace": "ns", "name": "odd", "resourceVersion": "3"}}
     informer, _ = await play(Script([page(10, odd, thing("a", 1))], []))

@@ -339,6 +339,19 @@ def test_compare_to_stable() -> None:
     assert status.rollback is not None and "at most 0.75 (50% over stable)" in status.rollback.message
 
 
+def test_nothing_is_compared_with_a_stable_that_serves_nothing() -> None:
+    relative = {
+        "name": "errors",
+        "query": "q(${candidatePods})",
+        "compare": {"to": "Stable", "maxIncrease": "50%"},
+    }
+    story = Story(criteria=[relative], observation={"duration": "10m"})
+    story.until_weight(100)
+    story.world.set_mode("errors", sim.EMPTY)  # as it is without traffic
+    status = story.until(Phase.SUCCEEDED)
+    assert status.stable == "b"
+
+
 # -- phases before step 1 ---------------------------------------------------------------------------------
 
 BASELINE = {"name": "p95", "preset": "latencyP95", "compare": {"to": "Baseline", "maxIncrease": "20%"}}

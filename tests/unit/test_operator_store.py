@@ -132,6 +132,15 @@ def test_of_two_of_one_second_one_wins_on_both_sides() -> None:
     assert losers == [None, "a"]
 
 
+def test_of_two_of_one_second_the_one_with_a_run_keeps_what_it_holds() -> None:
+    seen = Store()
+    run = {"id": "r1", "candidate": "b2", "stable": "b1", "startedAt": "2026-01-01T00:00:00.5Z"}
+    first = seen.add("a", service="shared", uid="1", stable="a1", candidate="a2")
+    second = seen.add("b", service="shared", uid="2", stable="b1", candidate="b2", status={"run": run})
+    assert seen.store.older_claimant(first, "services", "shared") == "b"
+    assert seen.store.older_claimant(second, "services", "shared") is None
+
+
 def test_a_changed_spec_gives_back_what_it_no_longer_names() -> None:
     seen = Store()
     old = seen.add("old", service="shared", stable="o1", candidate="o2")

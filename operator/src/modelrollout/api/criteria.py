@@ -51,8 +51,8 @@ class Compare(SpecModel):
 
     to: CompareTo = Field(
         description="Baseline: what stable measured before the first step (spec.baseline). Stable: what "
-        "stable measures "
-        "at the same moment."
+        "stable measures at the same moment; only asked while stable is to have traffic, so neither at a "
+        "step of 100 nor in the observation."
     )
     max_increase: UnsignedQuantity | None = Field(
         default=None,

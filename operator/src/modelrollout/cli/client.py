@@ -30,6 +30,9 @@ REFUSED: Final = "CommandRefused"
 REFUSAL_SECONDS: Final = 3.0
 """How long to wait for the Event that says why a command was not carried out."""
 
+AGAIN_SECONDS: Final = 0.5
+"""Pause before a watch that has ended is begun again: one that ends at once must not ask all the time."""
+
 
 class CommandRefusedError(Exception):
     """The operator did not carry a command out; the message says why."""
@@ -113,19 +116,25 @@ class Rollouts:
 
     async def watch(self, name: str) -> AsyncIterator[Object | None]:
         """The object now and at each change; None once it is deleted. Goes on over broken connections."""
-        version = ""
         path = paths.collection(paths.ROLLOUTS, PLURAL, self.namespace)
+        only = {"fieldSelector": f"metadata.name={name}"}
+        version, known = "", False
         while True:
             if not version:
-                current = await self.get(name)
-                version = current["metadata"]["resourceVersion"]
-                yield current
-            query = {
-                "fieldSelector": f"metadata.name={name}",
-                "resourceVersion": version,
-                "timeoutSeconds": "300",
-            }
+                # The version of the list is that of now. The object's own may be older than what the API
+                # server still remembers, and every watch from there would be refused.
+                listed = await self.api.get(path, only)
+                version = listed["metadata"]["resourceVersion"]
+                if listed["items"]:
+                    about = {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")}
+                    yield about | listed["items"][0]
+                elif known:
+                    yield None
+                else:
+                    await self.get(name)  # says that there is none
+                known = True
             try:
+                query = {**only, "resourceVersion": version, "timeoutSeconds": "300"}
                 async for event in self.api.watch(path, query):
                     if event["type"] == "ERROR":
                         version = ""
@@ -135,7 +144,8 @@ class Rollouts:
             except GoneError:
                 version = ""
             except ApiUnavailableError:
-                await asyncio.sleep(0.5)
+                pass
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def command(self, name: str, verb: Verb, *, wait: float) -> Object | None:
         """Ask the operator for something; the object once it has taken note, None if it has not by then.

@@ -93,8 +93,14 @@ class Informer(Generic[V]):
         return len(self._items)
 
     def put(self, value: V) -> None:
-        """Takes over what a write of our own answered, before the watch tells it."""
-        self._store(value)
+        """Takes over what a write of our own answered, before the watch tells it.
+
+        What the watch has told already is more than the answer, and at the same version too: the answer
+        knows only what was written. It must not come back, since no further event would put it right.
+        """
+        old = self._items.get((value.namespace, value.name))
+        if old is None or is_older(old.resource_version, value.resource_version):
+            self._store(value)
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""

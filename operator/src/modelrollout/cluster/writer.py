@@ -118,8 +118,9 @@ class Writer:
                     raise
                 version = now["metadata"]["resourceVersion"]
             else:
+                latest = self._cache.deployments.get(namespace, name) or seen
                 self._cache.deployments.put(
-                    replace(seen, desired=replicas, resource_version=answer["metadata"]["resourceVersion"])
+                    replace(latest, desired=replicas, resource_version=answer["metadata"]["resourceVersion"])
                 )
                 return True
         return True

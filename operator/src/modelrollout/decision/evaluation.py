@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelrollout.api.criteria import Criterion, CriterionPhase, OnBreach
+from modelrollout.api.criteria import CompareTo, Criterion, CriterionPhase, OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus, ModelRolloutStatus
 from modelrollout.decision.draft import Draft, Stage, baseline_criteria, stage_of
@@ -57,7 +57,24 @@ def _due(spec: ModelRolloutSpec | None, status: ModelRolloutStatus) -> tuple[Cri
     phase = _PHASES.get(stage)
     if phase is None or (stage is Stage.SHADOW and status.shadow is None):
         return ()
-    return tuple(criterion for criterion in spec.criteria if phase in criterion.phases)
+    return tuple(
+        criterion
+        for criterion in spec.criteria
+        if phase in criterion.phases and (_stable_serves(stage, status) or not _against_stable(criterion))
+    )
+
+
+def _against_stable(criterion: Criterion) -> bool:
+    return criterion.compare is not None and criterion.compare.to is CompareTo.STABLE
+
+
+def _stable_serves(stage: Stage, status: ModelRolloutStatus) -> bool:
+    """Whether stable is to have traffic, so that a comparison with it can say anything.
+
+    From the step of 100 on it has none: a comparison would find no data and hold the run for ever.
+    """
+    at_full = stage is Stage.STEP and status.step is not None and status.step.weight >= 100
+    return stage is not Stage.OBSERVING and not at_full
 
 
 def _moment(spec: ModelRolloutSpec, status: ModelRolloutStatus, now: datetime) -> Moment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ Claim = tuple[str, str, str]
 """Kind (deployments or services), namespace and name."""
 
 NOT_PARSED: Final = object()
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
 PROBLEMS_SHOWN: Final = 5
 
 
@@ -120,9 +122,14 @@ class Tracked:
         )
 
     @property
-    def age_order(self) -> tuple[str, str]:
-        """Sorts the older of two first."""
-        return (self.created, self.uid)
+    def age_order(self) -> tuple[str, datetime, str]:
+        """Sorts the older of two first.
+
+        The API server counts creation in whole seconds. Of two made in the same one, that which has already
+        begun a run keeps what it holds: its traffic must not stop half-way for a newcomer.
+        """
+        run = self.status.run
+        return (self.created, run.started_at if run else NEVER, self.uid)
 
     @property
     def spec(self) -> ModelRolloutSpec | None:
