@@ -31,7 +31,9 @@ RATE = 40.0
 @pytest.fixture(scope="module")
 def lab(kind_cluster: KindCluster, project_images: dict[str, str]) -> Lab:  # noqa: F811
     """The demo's stage with version 1.0 serving everything."""
-    options = Options(cluster=kind_cluster.directory.name, replicas=REPLICAS, rate=RATE)
+    options = Options(
+        cluster=kind_cluster.directory.name, replicas=REPLICAS, rate=RATE, images=project_images
+    )
     return Lab.build(options, Narrator())
 
 
