@@ -24,22 +24,20 @@ demo-down: venv ## Remove everything the demo made (caches stay)
 test: lint test-unit test-integration test-acceptance ## Run every check and every test
 
 ##@ Tests, one kind at a time
-.PHONY: lint test-unit test-integration test-acceptance test-unproven coverage nightly
+.PHONY: lint test-unit test-integration test-acceptance coverage nightly
 lint: venv ## Format, lint, types, layers
 	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
 	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
 	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/cluster/src hack/demo/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
-	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind and not unproven" tests
+	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind" tests
 test-integration: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "cluster and not kind and not unproven" tests || $(ONCE_MORE) -m "cluster and not kind and not unproven" tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile -m "cluster and not kind" tests || $(ONCE_MORE) -m "cluster and not kind" tests
 test-acceptance: venv ## Tests on real pods in a kind cluster
 	$(PYTEST) -m kind tests || $(ONCE_MORE) -m kind tests
-test-unproven: venv ## Scenarios that have not passed on a quiet machine yet, so not part of `make test`
-	$(PYTEST) -m unproven tests
 coverage: venv ## The same tests with a coverage report in htmlcov/
-	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "not cluster and not kind and not unproven" tests
+	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "not cluster and not kind" tests
 nightly: venv ## 200,000 random histories instead of 5,000
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) --timeout 0 tests/unit -k property
 

@@ -23,18 +23,21 @@ from demo.snapshot import Observer
 from devcluster.kindcluster import KindCluster
 from devcluster.pytest_plugin import kind_cluster, project_images  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.unproven, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.kind, pytest.mark.timeout(1800)]
 REPLICAS = 10
 RATE = 40.0
 
 
 @pytest.fixture(scope="module")
-def lab(kind_cluster: KindCluster, project_images: dict[str, str]) -> Lab:  # noqa: F811
+def lab(kind_cluster: KindCluster, project_images: dict[str, str]) -> Iterator[Lab]:  # noqa: F811
     """The demo's stage with version 1.0 serving everything."""
     options = Options(
         cluster=kind_cluster.directory.name, replicas=REPLICAS, rate=RATE, images=project_images
     )
-    return Lab.build(options, Narrator())
+    lab = Lab.build(options, Narrator())
+    yield lab
+    lab.clear()  # its load would go on under the tests that follow
+    lab.api.close()
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ class SimulatedDeployment:
 
     def __init__(self, ready: int = 0) -> None:
         self.desired = ready
+        self.version = ""  # of a copy: the candidate that it was made from
         self.pods: list[float] = [0.0] * ready
         self.delay: Callable[[], float] = lambda: 10.0
 
@@ -136,7 +137,7 @@ class World:
         """What the real operator would put together."""
         candidate = candidate_deployment(NAME, self.spec.candidate)
         names = watched_deployments(self.spec, status, candidate, NAME)
-        workloads = {name: self._workload(name) for name in names}
+        workloads = {name: self._workload(name, status) for name in names}
         spec = None if self.invalid else self.spec
         self._ask_prometheus(spec, status)
         problems = (Problem(reason="InvalidSpec", message="bad"),) if self.invalid else self.problems
@@ -148,11 +149,13 @@ class World:
             baselines={name: self._sample(name, GOOD) for name in due_baselines(spec, status)},
         )  # fmt: skip
 
-    def _workload(self, name: str) -> Workload:
+    def _workload(self, name: str, status: ModelRolloutStatus) -> Workload:
         deployment = self.deployments.get(name)
         if deployment is None:
             return Workload(name=name, exists=False)
         ready, pods = deployment.ready(self.now), len(deployment.pods)
+        if name == shadow_name(NAME) and (status.run is None or deployment.version != status.run.fingerprint):
+            ready = 0  # another candidate's
         return Workload(name=name, desired=deployment.desired, ready=ready, pods=pods)
 
     def _job(self, name: str) -> JobResult:
@@ -235,8 +238,13 @@ class World:
         if decision.shadow is None:
             self.deployments.pop(copy, None)
         else:
-            shadow = self.deployments.setdefault(copy, self._new())
-            shadow.desired = decision.shadow.replicas
+            there = self.deployments.get(copy)
+            if there is not None and there.version != decision.shadow.version:
+                del self.deployments[copy]  # made anew at a later tick
+            else:
+                shadow = self.deployments.setdefault(copy, self._new())
+                shadow.version = decision.shadow.version
+                shadow.desired = decision.shadow.replicas
         for request in decision.jobs:
             if request.name not in self.jobs:
                 length, succeeds = self.job_outcome()

@@ -68,7 +68,8 @@ STATUSES = _some(
     run=_or_none(
         _some(
             RunStatus, id=NAMES, candidate=NAMES, fingerprint=NAMES, stable=_or_none(NAMES), started_at=TIMES,
-            attempt=st.integers(1, 5), skip_analysis=st.booleans(), finished_at=_or_none(TIMES),
+            attempt=st.integers(1, 5), skip_analysis=st.booleans(), serving_at=_or_none(TIMES),
+            finished_at=_or_none(TIMES),
             result=_or_none(st.sampled_from(RunResult)),
         )
     ),
@@ -100,7 +101,9 @@ STATUSES = _some(
             paused_seconds=AMOUNTS,
         )
     ),
-    observation=_or_none(_some(ObservationStatus, started_at=TIMES, paused_seconds=AMOUNTS)),
+    observation=_or_none(
+        _some(ObservationStatus, started_at=TIMES, short_since=_or_none(TIMES), paused_seconds=AMOUNTS)
+    ),
     pause=_or_none(
         _some(
             PauseStatus, at=TIMES, phase=st.sampled_from(Phase), reason=NAMES, message=MESSAGES,

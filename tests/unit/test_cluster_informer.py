@@ -185,6 +185,14 @@ async def test_a_kind_that_may_be_missing_counts_as_empty() -> None:
     assert informer.synced.is_set()
 
 
+async def test_a_right_that_was_missing_for_a_moment_is_seen_to_be_back() -> None:
+    refused = ApiError(403, "Forbidden", "no")
+    script = Script([page(10, thing("a", 1)), page(20, thing("a", 1))], [[refused]])
+    informer, _ = await play(script, missing_ok=True)
+    assert not informer.denied
+    assert informer.relists == 2
+
+
 def test_versions_that_are_no_numbers_are_never_called_older() -> None:
     assert is_older("9", "10")
     assert not is_older("10", "9")

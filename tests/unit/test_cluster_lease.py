@@ -146,3 +146,20 @@ async def test_leadership_ends_by_itself_when_nobody_extends_it() -> None:
 
 async def test_no_election_means_always() -> None:
     assert Leadership.always().held
+
+
+async def test_a_lease_that_ran_out_for_a_moment_is_noticed_by_whoever_waits_for_its_loss() -> None:
+    """Ticks were dropped in that moment: the engine has to wake everything again."""
+    now = [0.0]
+    leadership = Leadership(clock=lambda: now[0])
+    leadership.extend(5.0)
+    losses = asyncio.create_task(leadership.lost.wait())
+    await asyncio.sleep(0)
+    now[0] = 2.0
+    leadership.extend(7.0)
+    await asyncio.sleep(0)
+    assert not losses.done()
+    now[0] = 7.1
+    leadership.extend(12.0)
+    await asyncio.wait_for(losses, timeout=1)
+    assert leadership.held and leadership.acquired.is_set() and not leadership.lost.is_set()

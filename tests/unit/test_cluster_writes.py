@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelrollout.api.constants import LABEL_VERSION
 from modelrollout.api.workload import Candidate, Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
@@ -84,6 +85,22 @@ async def test_a_deployment_made_anew_under_the_same_name_is_another_one() -> No
     with pytest.raises(ConflictError):
         await setup.writer.scale("ns", "emotion-1", 2)
     assert setup.replicas == 4
+
+
+async def test_the_answer_to_a_scale_does_not_bring_back_what_was_deleted_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setup = Setup()
+    request = setup.api.request
+
+    async def deleting(*words: Any, **options: Any) -> Any:
+        answer = await request(*words, **options)
+        setup.cache.deployments._remove(("ns", "emotion-1"))  # as the watch does on DELETED
+        return answer
+
+    monkeypatch.setattr(setup.api, "request", deleting)
+    assert await setup.writer.scale("ns", "emotion-1", 2)
+    assert setup.cache.deployments.get("ns", "emotion-1") is None
 
 
 async def test_a_deployment_that_is_not_there_cannot_be_scaled() -> None:
@@ -191,13 +208,14 @@ async def test_a_released_copy_has_no_owner_and_keeps_others() -> None:
 
 
 def test_the_shadow_is_out_of_reach_of_the_service() -> None:
-    shadow = Shadow(deployment="emotion-shadow", source="emotion-2", replicas=2)
+    shadow = Shadow(deployment="emotion-shadow", source="emotion-2", replicas=2, version="0123456789")
     made = build_shadow(
         manifests.deployment("emotion-2"), shadow=shadow, service_selector={"app": "emotion"}, owner=OWNER
     )
     labels = made["spec"]["template"]["metadata"]["labels"]
     assert "app" not in labels
     assert labels["version"] == "emotion-2"
+    assert made["metadata"]["labels"][LABEL_VERSION] == "0123456789" and LABEL_VERSION not in labels
     assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert made["spec"]["replicas"] == 2
 

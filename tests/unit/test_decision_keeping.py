@@ -127,6 +127,14 @@ def test_a_candidate_that_loses_a_pod_does_not_call_parked_pods_back() -> None:
     assert (decision.parked, decision.serving, counts(decision)) == ("a", ("b",), {})
 
 
+def test_parked_pods_are_not_given_up_because_no_more_can_be_parked() -> None:
+    run = Run()
+    run.observing()
+    there = replace(OLD, ready=0, parked=10, parked_ready=10)
+    refused = replace(there, can_park=False, cannot_park="The operator may not watch pods.")
+    assert counts(run.look(refused, TAKEN_OVER)) == {}
+
+
 def test_going_back_puts_the_pods_back_first_and_is_over_only_when_none_is_outside() -> None:
     run = Run()
     run.observing()

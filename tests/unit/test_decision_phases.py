@@ -231,6 +231,56 @@ def test_without_a_period_one_bad_value_is_enough() -> None:
     assert {scale.deployment: scale.replicas for scale in decision.scales} == {"a": 10, "b": 0}
 
 
+SILENT = {**SIMPLE, "name": "silent", "for": "60s", "noData": "Breach"}
+
+
+def test_data_that_could_not_be_there_yet_is_not_missing() -> None:
+    story = Story(criteria=[SILENT], shadow={"duration": "300s"})  # the run is older than `for` at step 1
+    story.world.set_mode("silent", sim.EMPTY)
+    story.until_weight(10)
+    run, reached = story.status.run, story.world.now
+    assert run is not None and run.serving_at == story.world.time
+    story.play(30)
+    assert story.status.rollback is None
+    story.world.set_mode("silent", sim.GOOD)
+    assert story.until(Phase.SUCCEEDED).stable == "b" and story.world.now > reached
+    story = Story(
+        criteria=[SILENT], shadow={"duration": "300s"}
+    )  # nor does a bad first value say that it was
+    story.world.set_mode("silent", sim.EMPTY)
+    story.until_weight(10)
+    story.play(10)
+    story.world.set_mode("silent", sim.BAD)
+    story.play(10)
+    assert story.status.rollback is None
+
+
+def test_data_that_never_comes_reverts_after_the_period() -> None:
+    story = Story(criteria=[SILENT])
+    story.world.set_mode("silent", sim.EMPTY)
+    story.until_weight(10)
+    reached = story.world.now
+    status = story.until(Phase.ROLLED_BACK)
+    assert status.rollback is not None and status.rollback.criterion == "silent"
+    assert 55 <= story.world.now - reached <= 80
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_a_later_step_does_not_forget_data_that_went_missing_on_the_way_up(upgraded: bool) -> None:
+    story = Story(criteria=[SILENT])
+    story.until_weight(50, reached=False)
+    story.world.set_mode("silent", sim.EMPTY)
+    story.world.deployments["b"].delay = lambda: 70.0
+    if upgraded:  # a run of a former version has no record of when it began to serve: from this step, then
+        run = {key: value for key, value in story.world.status_json["run"].items() if key != "servingAt"}
+        story.world.status_json = {**story.world.status_json, "run": run}
+    story.until_weight(50)
+    assert (story.status.rollback is None) is upgraded
+    reached = story.world.now
+    story.until(Phase.ROLLED_BACK)
+    assert story.world.now - reached <= 80
+
+
 def test_two_breaches_are_both_named() -> None:
     story = Story(criteria=[SIMPLE, {**SIMPLE, "name": "second"}, {**SIMPLE, "name": "third"}])
     story.until_weight(10)
@@ -403,6 +453,9 @@ AGREEMENT = {
 }
 
 
+SMOKE = {"name": "smoke", "image": "i", "timeout": "2m"}
+
+
 def test_shadow_serves_no_client_and_ends_in_step_1() -> None:
     story = Story(shadow={"duration": "120s", "replicas": 2}, criteria=[AGREEMENT], steps=SHADOW_STEPS)
     decision = story.play(30)
@@ -453,9 +506,33 @@ def test_shadow_waits_for_its_approval() -> None:
     assert story.status.phase is Phase.PROGRESSING
 
 
-# -- validations ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("spec", [{"shadow": {"duration": "120s"}}, {"validations": [SMOKE]}])
+def test_another_candidate_is_not_judged_by_the_copy_of_the_last_one(spec: dict[str, Any]) -> None:
+    story = Story(**spec, criteria=[], steps=SHADOW_STEPS)
+    story.world.job_outcome = lambda: (60.0, True)
+    story.play(40)
+    copy, old = story.world.deployments["emotion-shadow"], story.status.run
+    assert copy.ready(story.world.now) == 1 and old is not None
+    story.world.edit(candidate={"deployment": "c"})
+    decision = story.tick()
+    run = decision.status.run
+    assert run is not None and run.candidate == "c"
+    assert decision.shadow is not None and decision.shadow.version == run.fingerprint != old.fingerprint
+    assert decision.status.shadow is None and not decision.jobs and not decision.status.validations
+    assert story.last is not None and story.last.requeue_after is not None  # looked at again, come what may
+    replaced = story.world.now
+    while story.status.shadow is None and not story.status.validations:
+        story.world.now += 5
+        story.tick()
+    made = story.world.deployments["emotion-shadow"]
+    assert made is not copy and made.version == run.fingerprint and made.ready(story.world.now) == 1
+    assert story.world.now > replaced + 5
+    assert all(entry.run == run.id for entry in story.status.validations)
+    assert not story.world.jobs.keys() - {entry.job for entry in story.status.validations}  # the old ended
+    assert story.until(Phase.SUCCEEDED).stable == "c"
 
-SMOKE = {"name": "smoke", "image": "i", "timeout": "2m"}
+
+# -- validations ------------------------------------------------------------------------------------------
 
 
 def test_validations_run_once_before_every_increase() -> None:
@@ -522,6 +599,67 @@ def test_late_validation_is_ended_and_has_failed() -> None:
     assert entry.started_at is not None and entry.finished_at is not None
     assert 120 <= (entry.finished_at - entry.started_at).total_seconds() <= 130
     assert entry.job not in story.world.jobs  # ended
+
+
+def _busy(decision: Decision) -> bool:
+    return decision.requeue_after is not None and decision.requeue_after <= timedelta()
+
+
+def test_promote_past_a_failed_validation_ends_those_that_still_run() -> None:
+    slow = {**SMOKE, "name": "slow", "beforeWeights": [50]}
+    steps = [{"weight": 10, "duration": "10s"}, {"weight": 50, "duration": "1h"}, {"weight": 100}]
+    story = Story(validations=[{**SMOKE, "beforeWeights": [50]}, slow], steps=steps)
+    outcomes = iter([(5.0, False), (1e9, True)])
+    story.world.job_outcome = lambda: next(outcomes)
+    status = story.until(Phase.PAUSED)
+    entry = next(entry for entry in status.validations if entry.name == "slow")
+    assert entry.job in story.world.jobs
+    story.world.command(Verb.PROMOTE)
+    decision = story.tick()
+    assert decision.delete_jobs == (entry.job,) and entry.job not in story.world.jobs
+    entry = next(entry for entry in story.status.validations if entry.name == "slow")
+    assert entry.state is ValidationState.FAILED and "went on without it" in entry.message
+    story.until_weight(50)
+    for _ in range(60):  # well past its timeout
+        story.world.now += 5
+        assert not _busy(story.tick())
+    assert story.until(Phase.SUCCEEDED, limit=7200)
+
+
+def test_promote_ends_a_validation_that_still_runs_and_so_does_a_step_taken_out_of_the_spec() -> None:
+    story = Story(validations=[{**SMOKE, "beforeWeights": [50]}])
+    story.world.job_outcome = lambda: (1e9, True)
+    while not story.world.jobs:
+        story.world.now += 5
+        story.tick()
+    story.world.command(Verb.PROMOTE)
+    assert story.tick().delete_jobs and not story.world.jobs
+    story = Story(validations=[{**SMOKE, "beforeWeights": [100]}])
+    story.world.job_outcome = lambda: (1e9, True)
+    while not story.world.jobs:
+        story.world.now += 5
+        story.tick()
+    assert story.status.step is not None and story.status.step.weight == 50
+    parsed = story.world.spec.steps[:2]
+    story.world.spec = story.world.spec.model_copy(update={"steps": parsed})
+    story.until(Phase.SUCCEEDED)
+    assert not story.world.jobs and all(entry.finished_at for entry in story.status.validations)
+
+
+def test_validation_that_gets_late_while_the_object_is_invalid_is_not_waited_for() -> None:
+    story = Story(validations=[SMOKE], criteria=[])
+    story.world.job_outcome = lambda: (1e9, True)
+    while not story.world.jobs:
+        story.world.now += 5
+        story.tick()
+    story.tick()
+    story.world.problems = (Problem(reason="ServiceNotFound", message="There is no Service emotion."),)
+    for _ in range(60):
+        story.world.now += 5
+        assert not _busy(story.tick())
+    assert story.status.phase is Phase.INVALID
+    story.world.problems = ()
+    assert story.tick().status.validations[0].state is ValidationState.TIMED_OUT
 
 
 def test_crash_between_status_and_job_makes_exactly_one_job() -> None:
@@ -825,6 +963,65 @@ def test_candidate_that_loses_its_pods_holds_and_then_runs_into_the_deadline() -
     assert status.reason == Reason.DEADLINE_EXCEEDED and 120 <= story.world.now - lost <= 135
 
 
+@pytest.mark.parametrize(
+    ("lost", "rollback", "reverts"),
+    [
+        (10, {}, True),
+        (6, {}, True),  # less than half
+        (5, {}, False),
+        (10, {"minCapacity": "0%"}, True),  # one at least
+        (9, {"minCapacity": "0%"}, False),
+        (1, {"minCapacity": "100%"}, True),
+    ],
+)
+def test_pods_lost_in_the_observation_run_into_the_deadline(
+    lost: int, rollback: dict[str, Any], reverts: bool
+) -> None:
+    story = Story(observation={"duration": "7d"}, criteria=[], rollback=rollback, progressDeadline="120s")
+    story.until(Phase.OBSERVING)
+    story.play(60)
+    story.world.deployments["b"].pods[:lost] = [float("inf")] * lost
+    at = story.world.now
+    story.play(100)
+    assert story.status.phase is Phase.OBSERVING
+    if not reverts:
+        story.play(3600, step=60)
+        assert story.status.phase is Phase.OBSERVING
+        return
+    status = story.until(Phase.ROLLED_BACK)
+    assert status.reason == Reason.DEADLINE_EXCEEDED and 120 <= story.world.now - at <= 150
+    assert f"({10 - lost} are ready)" in status.message and status.stable == "a"
+    assert story.desired() == {"a": 10, "b": 0, "c": 0}
+
+
+def test_neither_a_pause_nor_pods_that_come_back_nor_a_problem_run_into_the_deadline_of_the_observation() -> (
+    None
+):
+    story = Story(observation={"duration": "7d"}, criteria=[], progressDeadline="120s")
+    story.until(Phase.OBSERVING)
+    pods = story.world.deployments["b"].pods
+    for _ in range(3):  # back each time before it is over
+        pods[:] = [story.world.now + 100.0] * 10
+        story.play(110)
+        assert story.status.observation is not None and story.status.observation.short_since is None
+    written = story.world.persisted
+    story.play(60)
+    assert story.world.persisted == written
+    pods[:] = [float("inf")] * 10
+    story.play(60)
+    story.world.command(Verb.PAUSE)
+    story.play(600)
+    story.world.command(Verb.RESUME)
+    story.play(50)
+    assert story.status.phase is Phase.OBSERVING
+    story.world.problems = (Problem(reason="ServiceNotFound", message="There is no Service emotion."),)
+    story.play(600)
+    story.world.problems = ()
+    story.play(110)
+    assert story.status.phase is Phase.OBSERVING
+    assert story.until(Phase.ROLLED_BACK, limit=60).reason == Reason.DEADLINE_EXCEEDED
+
+
 def test_breach_in_the_observation_restores_the_old_version() -> None:
     story = Story(observation={"duration": "7d"})
     story.until(Phase.OBSERVING)
@@ -927,6 +1124,21 @@ def test_problem_scales_nothing_and_recovers() -> None:
     assert not decision.scales and story.desired()["b"] == 4
     assert story.reasons().count("ServiceNotFound") == 1
     story.world.problems = ()
+    assert story.until(Phase.SUCCEEDED)
+
+
+@pytest.mark.parametrize("spec", [{"shadow": {"duration": "60s"}}, {"validations": [SMOKE]}])
+def test_time_with_a_problem_does_not_count_towards_the_deadline_before_step_1(spec: dict[str, Any]) -> None:
+    story = Story(**spec, criteria=[], candidate={"image": "emotion:2"}, progressDeadline="60s")
+    story.tick()
+    story.world.deployments["emotion-shadow"].delay = lambda: 40.0
+    story.world.deployments["emotion-shadow"].pods = [float("inf")]
+    story.world.problems = (Problem(reason="CandidateNotCreated", message="exceeded quota: pods"),)
+    assert story.play(600).status.phase is Phase.INVALID
+    story.world.problems = ()
+    story.tick()
+    assert story.status.rollback is None
+    story.world.deployments["emotion-shadow"].pods = [story.world.now + 40]
     assert story.until(Phase.SUCCEEDED)
 
 

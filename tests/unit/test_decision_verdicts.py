@@ -248,6 +248,32 @@ def test_no_data_as_a_breach_has_a_for_too() -> None:
     assert not verdict(fields, sample(history=None)).breached
 
 
+@pytest.mark.parametrize(
+    ("served", "points", "expected"),
+    [
+        (0, (), False),  # the very first evaluation, before the first scrape
+        (9, (), False),
+        (10, (), True),  # nothing at all for the whole of `for`, and it could have been there
+        (0, history(*[None] * 11), False),
+        (5, history(*[None] * 11), False),
+        (9, history(*[None] * 11), True),  # the first point may miss the window's start by one step
+        (10, history(*[None] * 11), True),
+        (None, history(*[None] * 11), True),  # all of the run
+        (5, history(*[None] * 10, BAD), False),  # a bad first value does not make what was before it bad
+        (5, history(*[None] * 6, *[BAD] * 5), False),
+        (0, history(*[BAD] * 11), True),  # what is seen to be bad is, whenever it was
+    ],
+)
+@pytest.mark.parametrize("value", [None, BAD])
+def test_absence_of_data_counts_only_from_when_the_candidate_served(
+    served: int | None, points: tuple[Point, ...], expected: bool, value: float | None
+) -> None:
+    since = None if served is None else NOW - timedelta(minutes=served)
+    moment = Moment(now=NOW, interval=MOMENT.interval, since=MOMENT.since, serving_since=since)
+    rule = criterion(max=1, noData="Breach", **{"for": "10m"})
+    assert judge(rule, sample(value, history=points), None, moment).breached is expected
+
+
 def test_history_of_a_comparison_uses_what_stable_measured_then() -> None:
     fields = {"compare": {"to": "Stable", "maxIncrease": "50%"}, "for": "2m"}
     times = [NOW - timedelta(minutes=back) for back in (2, 1, 0)]

@@ -67,6 +67,13 @@ class Api:
         """What a Service answers."""
         return self.text(f"/api/v1/namespaces/{namespace}/services/{quote(name)}:{port}/proxy{path}")
 
+    def close(self) -> None:
+        """Close the calling thread's connection; a later question opens another one."""
+        connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
     def _connection(self) -> http.client.HTTPSConnection:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
         if connection is None:

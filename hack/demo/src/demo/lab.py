@@ -59,7 +59,7 @@ class Lab:
         lab = cls(cluster=cluster, options=options, narrator=narrator, images=built)
         with narrator.step("Images into the cluster"):
             cluster.load_images(*built.values())
-        lab._clear()
+        lab.clear()
         with narrator.step("Prometheus, scraping every second"):
             lab._prometheus()
         with narrator.step("The operator, by its Helm chart: two replicas, one leader"):
@@ -102,7 +102,7 @@ class Lab:
             f"--patch={change}",
         )
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Remove the model and the load of an earlier demo, so that each starts with the first version."""
         namespaces = {item["metadata"]["name"] for item in self.api.items("/api/v1/namespaces")}
         if manifests.DEMO_NAMESPACE in namespaces:

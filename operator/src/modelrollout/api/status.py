@@ -82,6 +82,11 @@ class RunStatus(StatusModel):
         default=None,
         description="When the present stage before step 1 (baseline, shadow, validations) began.",
     )
+    serving_at: Timestamp | None = Field(
+        default=None,
+        description="When the candidate first had the weight of a step: data of it can be missing only from "
+        "here on.",
+    )
     finished_at: Timestamp | None = Field(
         default=None, description="When the run ended; absent while under way."
     )
@@ -203,6 +208,11 @@ class ObservationStatus(StatusModel):
     """The observation after 100 %."""
 
     started_at: Timestamp = Field(description="When the candidate had taken over everything.")
+    short_since: Timestamp | None = Field(
+        default=None,
+        description="Since when fewer pods of the candidate are ready than rollback.minCapacity asks for; "
+        "spec.progressDeadline counts from here. Absent while there are enough.",
+    )
     paused_seconds: float = Field(default=0.0, ge=0, description="Time spent paused; does not count.")
 
 

@@ -121,6 +121,7 @@ class Informer(Generic[V]):
                 if self._source.missing_ok and error.status in {403, 404}:
                     self.denied = True
                     self._mark_synced(namespace)
+                    version = None  # only a list can tell that it is allowed again
                 log = logger.warning if version is None else logger.debug
                 log("Watching %s failed and is tried again in %.1f s: %s", self._source.plural, pause, error)
                 await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.5))

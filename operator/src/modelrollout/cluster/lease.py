@@ -69,6 +69,10 @@ class Leadership:
         first = not self.held
         self._until = until
         if first:
+            if self.acquired.is_set():
+                # It ran out for a moment and nobody noticed, but ticks and events were dropped meanwhile.
+                # This wakes whoever waits for the loss, although it is cleared at once.
+                self.lost.set()
             self.lost.clear()
             self.acquired.set()
 

@@ -14,6 +14,7 @@ from modelrollout.api.constants import (
     LABEL_MANAGED_BY,
     LABEL_ROLE,
     LABEL_ROLLOUT,
+    LABEL_VERSION,
     MANAGED_BY,
     ROLE_CANDIDATE,
     ROLE_SHADOW,
@@ -33,11 +34,15 @@ SERVICE_NAME_LENGTH: Final = 63
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shadow:
-    """The copy that gets requests nobody waits for: its name, whose pod template it has, how many pods."""
+    """The copy that gets requests nobody waits for: its name, whose pod template it has, how many pods.
+
+    `version` is the fingerprint of the candidate that it is a copy of.
+    """
 
     deployment: str
     source: str
     replicas: int
+    version: str
 
 
 def build_shadow(
@@ -58,7 +63,8 @@ def build_shadow(
         "metadata": {
             "name": shadow.deployment,
             "namespace": owner.namespace,
-            "labels": marks,
+            # Only here: the pods keep the labels of the candidate, whatever those say of a version.
+            "labels": {**marks, LABEL_VERSION: shadow.version},
             "ownerReferences": [owner_reference(owner)],
         },
         "spec": spec,
@@ -95,6 +101,8 @@ class SideKeeper:
     async def ensure_shadow(self, shadow: Shadow, *, service: str, owner: RolloutRef) -> None:
         """The copy and its Service are there, with the number of pods asked for.
 
+        A copy of another candidate is removed; the watch tells when it is gone, and the next call makes it.
+
         Raises:
             CopyError: What is to be copied is gone, or somebody else's object has the name.
         """
@@ -110,6 +118,10 @@ class SideKeeper:
             raise CopyError(
                 f"Deployment {shadow.deployment} exists and is not this ModelRollout's: rename or delete it"
             )
+        elif there.version != shadow.version:
+            # Its pods would answer for the new candidate. Its Service stays: it selects the next copy's too.
+            await self._delete(paths.deployment(namespace, shadow.deployment))
+            return
         elif there.desired != shadow.replicas:
             await self._writer.scale(namespace, shadow.deployment, shadow.replicas)
         selector = {LABEL_ROLLOUT: owner.name, LABEL_ROLE: ROLE_SHADOW}
@@ -123,12 +135,8 @@ class SideKeeper:
         there = self._cache.deployments.get(owner.namespace, name)
         if there is None or there.owner != owner.uid:
             return
-        self._leadership.require()
         for path in (paths.service(owner.namespace, name), paths.deployment(owner.namespace, name)):
-            try:
-                await self._api.request("DELETE", path, body={"propagationPolicy": "Background"})
-            except NotFoundError:
-                continue
+            await self._delete(path)
 
     async def candidate_url(self, *, candidate: str, shadowed: bool, service: str, owner: RolloutRef) -> str:
         """The address of a Service that reaches only the candidate's pods; made if it is not there.
@@ -174,6 +182,13 @@ class SideKeeper:
             return await self._api.get(path)
         except NotFoundError as error:
             raise CopyError(f"{name}, which is to be copied, is not there: create it") from error
+
+    async def _delete(self, path: str) -> None:
+        self._leadership.require()
+        try:
+            await self._api.request("DELETE", path, body={"propagationPolicy": "Background"})
+        except NotFoundError:
+            return
 
     async def _create(self, path: str, body: Mapping[str, Any]) -> None:
         self._leadership.require()

@@ -118,10 +118,12 @@ class Writer:
                     raise
                 version = now["metadata"]["resourceVersion"]
             else:
-                latest = self._cache.deployments.get(namespace, name) or seen
-                self._cache.deployments.put(
-                    replace(latest, desired=replicas, resource_version=answer["metadata"]["resourceVersion"])
-                )
+                latest = self._cache.deployments.get(namespace, name)
+                if (
+                    latest is not None and latest.uid == seen.uid
+                ):  # else it was deleted: no event would tell again
+                    version = answer["metadata"]["resourceVersion"]
+                    self._cache.deployments.put(replace(latest, desired=replicas, resource_version=version))
                 return True
         return True
 

@@ -75,6 +75,8 @@ def _run(draft: Draft) -> Evaluation | None:
         return None
     if draft.stage is Stage.STEP:
         phases.track_step(draft)
+    elif draft.stage is Stage.OBSERVING:
+        phases.track_observation(draft)
     phases.prepare(draft)
     evaluation = phases.measure(draft)
     if draft.stage is Stage.REVERTING or phases.overdue(draft):
@@ -160,9 +162,13 @@ def _hold(draft: Draft, problems: tuple[Problem, ...]) -> Evaluation | None:
 
 def _recover(draft: Draft) -> None:
     """The problem is gone: the time that it took does not count towards the deadline."""
-    step = draft.status.step
+    step, observation, run = draft.status.step, draft.status.observation, draft.run
     if step is not None and step.progressed_at is not None:
         draft.set(step=step.model_copy(update={"progressed_at": draft.now}))
+    if observation is not None and observation.short_since is not None:
+        draft.set(observation=observation.model_copy(update={"short_since": draft.now}))
+    if step is None and run.stage_at is not None:
+        draft.set(run=run.model_copy(update={"stage_at": draft.now}))
     draft.say("Recovered", "The problem is gone; the run goes on where it was.")
 
 

@@ -83,8 +83,25 @@ def _moment(spec: ModelRolloutSpec, status: ModelRolloutStatus, now: datetime) -
     since = run.started_at
     if stage is Stage.SHADOW and status.shadow is not None:
         since = status.shadow.started_at
+    serving_since = _serving_since(status, now) if stage in (Stage.STEP, Stage.OBSERVING) else since
     starting = stage is Stage.STEP and status.step is not None and status.step.reached_at is None
-    return Moment(now=now, interval=spec.evaluation.interval.timedelta, since=since, serving=not starting)
+    return Moment(
+        now=now,
+        interval=spec.evaluation.interval.timedelta,
+        since=since,
+        serving_since=serving_since,
+        serving=not starting,
+    )
+
+
+def _serving_since(status: ModelRolloutStatus, now: datetime) -> datetime:
+    """When the candidate first had a step's weight, whichever step it is in now.
+
+    A run that began under a former version has no record of that; the step under way is then what is known.
+    """
+    run, step = status.run, status.step
+    recorded = run.serving_at if run is not None else None
+    return recorded or (step.reached_at if step is not None else None) or now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

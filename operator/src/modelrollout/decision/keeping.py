@@ -42,7 +42,11 @@ def wanted_pods(draft: Draft) -> int:
 
 def kept_pods(draft: Draft) -> int:
     """Pods of stable to keep running outside the Service now."""
-    return wanted_pods(draft) if hands_over(draft) and draft.stable.can_park else 0
+    if not hands_over(draft):
+        return 0
+    # What is parked already is not given up because no more can be.
+    wanted = wanted_pods(draft)
+    return wanted if draft.stable.can_park else min(wanted, draft.stable.parked)
 
 
 def serving(draft: Draft) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from modelrollout.api.conditions import Phase
 from modelrollout.api.spec import ModelRolloutSpec
@@ -205,7 +205,7 @@ def _shadow(draft: Draft) -> ShadowCopy | None:
         return None
     pods = spec.shadow.replicas if spec.shadow is not None else 1
     name = shadow_name(draft.observed.name)
-    return ShadowCopy(deployment=name, source=run.candidate, replicas=pods)
+    return ShadowCopy(deployment=name, source=run.candidate, replicas=pods, version=run.fingerprint)
 
 
 def _requeue(draft: Draft, evaluation: Evaluation | None) -> timedelta | None:
@@ -230,9 +230,11 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
     left = phases.deadline_of(draft)
     if left is not None and left > timedelta():
         yield left  # a first version that is late has no way back: nothing happens by the clock
-    late = validation.next_timeout(spec, draft.status)
+    if _shadow(draft) is not None and draft.run.started_at == now:
+        yield _RETRY  # the copy was not looked at in the tick in which the run began
+    late = validation.next_timeout(spec, draft.status, now)
     if late is not None:
-        yield datetime.fromtimestamp(late, UTC) - now
+        yield late - now
     if draft.status.pause is None:
         for blocker in draft.found:
             if blocker.until is not None:

@@ -59,28 +59,34 @@ def _shifted_clocks(status: ModelRolloutStatus, start: datetime, end: datetime) 
     step, shadow, observation, run = status.step, status.shadow, status.observation, status.run
     if observation is not None:
         paused = observation.paused_seconds + _overlap(observation.started_at, start, end)
-        changes["observation"] = observation.model_copy(update={"paused_seconds": paused})
+        update: dict[str, object] = {"paused_seconds": paused}
+        if observation.short_since is not None:
+            update["short_since"] = _later(observation.short_since, start, end)
+        changes["observation"] = observation.model_copy(update=update)
     elif step is not None:
-        update: dict[str, object] = {}
+        update = {}
         if step.reached_at is not None:
             update["paused_seconds"] = step.paused_seconds + _overlap(step.reached_at, start, end)
         if step.progressed_at is not None:
-            lost = end - max(start, step.progressed_at)
-            update["progressed_at"] = min(end, step.progressed_at + lost)
+            update["progressed_at"] = _later(step.progressed_at, start, end)
         changes["step"] = step.model_copy(update=update)
     elif run is not None:
         if shadow is not None:
             paused = shadow.paused_seconds + _overlap(shadow.started_at, start, end)
             changes["shadow"] = shadow.model_copy(update={"paused_seconds": paused})
         if run.stage_at is not None:
-            lost = end - max(start, run.stage_at)
-            changes["run"] = run.model_copy(update={"stage_at": min(end, run.stage_at + lost)})
+            changes["run"] = run.model_copy(update={"stage_at": _later(run.stage_at, start, end)})
     return changes
 
 
 def _overlap(since: datetime, start: datetime, end: datetime) -> float:
     """Seconds of the pause after `since`."""
     return max(0.0, (end - max(start, since)).total_seconds())
+
+
+def _later(since: datetime, start: datetime, end: datetime) -> datetime:
+    """The beginning of a wait without what the pause took of it."""
+    return min(end, since + (end - max(start, since)))
 
 
 def follow_spec(draft: Draft) -> None:

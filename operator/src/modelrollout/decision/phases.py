@@ -149,6 +149,8 @@ def track_step(draft: Draft) -> None:
     """Keep the clocks of the step: when its weight was reached, when pods last made progress."""
     step, ready = draft.step, draft.candidate.ready
     if weight_reached(draft):
+        if draft.run.serving_at is None:
+            draft.set(run=draft.run.model_copy(update={"serving_at": step.reached_at or draft.now}))
         if step.reached_at is None:
             changes = {"reached_at": draft.now, "progressed_at": None, "most_ready": ready}
             draft.set(step=step.model_copy(update=changes))
@@ -163,6 +165,23 @@ def track_step(draft: Draft) -> None:
         draft.set(step=step.model_copy(update=changes))
 
 
+def track_observation(draft: Draft) -> None:
+    """Keep the clock of the observation: since when too few pods of the candidate are ready."""
+    observation = draft.status.observation
+    assert observation is not None
+    short = draft.candidate.ready < _least_pods(draft)
+    if short != (observation.short_since is not None):
+        changes = {"short_since": draft.now if short else None}
+        draft.set(observation=observation.model_copy(update=changes))
+
+
+def _least_pods(draft: Draft) -> int:
+    """Ready pods that the candidate must have in the observation: one at least, however low minCapacity."""
+    assert draft.spec is not None
+    wanted = draft.spec.rollback.min_capacity.of(draft.total, round_up=True)
+    return max(1, min(draft.total, wanted))
+
+
 def deadline_of(draft: Draft) -> timedelta | None:
     """Time left for pods to make progress; None where nothing is waited for or the run is paused."""
     spec, status = draft.spec, draft.status
@@ -171,6 +190,8 @@ def deadline_of(draft: Draft) -> timedelta | None:
     since = None
     if draft.stage is Stage.STEP and status.step is not None:
         since = status.step.progressed_at
+    elif draft.stage is Stage.OBSERVING and status.observation is not None:
+        since = status.observation.short_since
     elif _awaits_copy(draft):
         since = draft.run.stage_at
     return None if since is None else since + spec.progress_deadline.timedelta - draft.now
@@ -196,6 +217,11 @@ def overdue(draft: Draft) -> bool:
 
 def _overdue_text(draft: Draft) -> str:
     assert draft.spec is not None
+    if draft.stage is Stage.OBSERVING:
+        return (
+            f"Fewer than {_least_pods(draft)} pods of {draft.run.candidate} were ready for "
+            f"{draft.spec.progress_deadline} ({draft.candidate.ready} are ready); see its events and logs."
+        )
     return (
         f"No more pods of {draft.run.candidate} became ready within {draft.spec.progress_deadline} "
         f"({draft.candidate.ready} are ready); see its events and logs."
@@ -266,6 +292,8 @@ def prepare(draft: Draft) -> None:
     """What the stages before step 1 do besides waiting: start the shadow's clock, start first validations."""
     spec = draft.spec
     assert spec is not None
+    if draft.run.started_at == draft.now:
+        return  # what was seen of the copy is from before the run: it may be the last candidate's
     name = shadow_name(draft.observed.name)
     ready = draft.workload(name).ready
     if draft.stage is Stage.SHADOW and draft.status.shadow is None and spec.shadow is not None:

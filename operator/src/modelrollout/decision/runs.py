@@ -19,6 +19,7 @@ from modelrollout.decision.draft import Draft
 from modelrollout.decision.names import fingerprint, run_id
 
 _OWNED_LIMIT = 50
+_PASSED_OVER = "The run went on without it."
 
 
 def start_run(
@@ -54,9 +55,13 @@ def start_run(
 
 
 def enter_step(draft: Draft, index: int, *, quietly: bool = False) -> None:
-    """Begin a step: its clock starts when its weight is observed, its deadline now."""
+    """Begin a step: its clock starts when its weight is observed, its deadline now.
+
+    Validations that were passed over are ended: nobody follows them any more.
+    """
     spec = draft.spec
     assert spec is not None
+    validation.cancel_all(draft, _PASSED_OVER)
     weight, count = spec.steps[index].weight, len(spec.steps)
     draft.set(
         step=StepStatus(
@@ -130,6 +135,7 @@ def start_observation(draft: Draft) -> None:
     """The candidate serves everything; stable is ready to come back."""
     spec = draft.spec
     assert spec is not None and spec.observation is not None
+    validation.cancel_all(draft, _PASSED_OVER)  # its step may have been taken out of the spec
     draft.set(observation=ObservationStatus(started_at=draft.now), criteria=())
     text = f"{draft.run.candidate} serves everything and is watched for {spec.observation.duration}."
     draft.enter(Phase.OBSERVING, Reason.OBSERVING, text)
@@ -138,6 +144,7 @@ def start_observation(draft: Draft) -> None:
 
 def succeed(draft: Draft) -> None:
     """The candidate becomes the stable version."""
+    validation.cancel_all(draft, _PASSED_OVER)
     run = draft.run
     before = draft.status.stable or run.stable
     first = before is None

@@ -198,11 +198,13 @@ class ShadowCopy:
         deployment: Name of the copy.
         source: Deployment of the candidate whose pod template is copied.
         replicas: Its pods.
+        version: Fingerprint of the candidate; a copy of another one under that name does not count.
     """
 
     deployment: str
     source: str
     replicas: int
+    version: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

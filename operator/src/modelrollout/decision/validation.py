@@ -7,6 +7,8 @@ for again. Once the Job has been seen, its entry is Running: if it then vanishes
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
@@ -155,17 +157,14 @@ def job_requests(draft: Draft) -> tuple[JobRequest, ...]:
     )
 
 
-def cancel_all(draft: Draft) -> None:
-    """End the Jobs of a run that ends: their answers no longer matter."""
-    ended = []
-    for entry in draft.status.validations:
-        if entry.state in _OPEN:
-            draft.delete_jobs.append(entry.job)
-            ended.append(_ended(draft, entry, ValidationState.FAILED, "The run ended first."))
-        else:
-            ended.append(entry)
-    if draft.delete_jobs:
-        draft.set(validations=tuple(ended))
+def cancel_all(draft: Draft, why: str = "The run ended first.") -> None:
+    """End the Jobs whose answers no longer matter: the run ends, or has gone on without them."""
+    late = [entry for entry in draft.status.validations if entry.state in _OPEN]
+    if not late:
+        return
+    draft.delete_jobs.extend(entry.job for entry in late)
+    ended = {entry.job: _ended(draft, entry, ValidationState.FAILED, why) for entry in late}
+    draft.set(validations=tuple(ended.get(entry.job, entry) for entry in draft.status.validations))
 
 
 def describe_open(status: ModelRolloutStatus, step: int) -> str:
@@ -175,15 +174,17 @@ def describe_open(status: ModelRolloutStatus, step: int) -> str:
     return f"validations that have not succeeded yet: {', '.join(parts)}"
 
 
-def next_timeout(spec: ModelRolloutSpec, status: ModelRolloutStatus) -> float | None:
-    """Seconds since the epoch at which the next open validation is late; None if none is open."""
-    timeouts = {v.name: v.timeout.seconds for v in spec.validations}
+def next_timeout(spec: ModelRolloutSpec, status: ModelRolloutStatus, now: datetime) -> datetime | None:
+    """When the next open validation will be late; None if none will.
+
+    One that is late already is not waited for: where that could not be acted on (the object is invalid), the
+    clock changes nothing about it.
+    """
+    timeouts = {v.name: v.timeout.timedelta for v in spec.validations}
     run = status.run.id if status.run else ""
-    return min(
-        (
-            entry.started_at.timestamp() + timeouts[entry.name]
-            for entry in status.validations
-            if entry.run == run and entry.state in _OPEN and entry.started_at and entry.name in timeouts
-        ),
-        default=None,
+    ends = (
+        entry.started_at + timeouts[entry.name]
+        for entry in status.validations
+        if entry.run == run and entry.state in _OPEN and entry.started_at and entry.name in timeouts
     )
+    return min((end for end in ends if end > now), default=None)

@@ -56,12 +56,15 @@ class Moment:
         now: Now.
         interval: spec.evaluation.interval.
         since: When the run (or its shadow) began: nothing before it counts towards a `for`.
+        serving_since: When the candidate first had pods that could be measured; absence of data before it is
+            no sign of anything. None: since the run began.
         serving: The candidate has pods behind the Service (or its shadow is up), so data can be expected.
     """
 
     now: datetime
     interval: timedelta
     since: datetime
+    serving_since: datetime | None = None
     serving: bool = True
 
     def is_stale(self, at: datetime) -> bool:
@@ -188,12 +191,13 @@ def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Mome
         return False
     points = [point for point in sample.history if start <= point.at <= sample.at]
     missing_is_bad = criterion.no_data is NoDataPolicy.BREACH
+    expected = moment.serving_since or moment.since  # before that nothing could be there
     if missing_is_bad and not points:
-        return True  # asked, and there was nothing at all
+        return start >= expected  # asked, and there was nothing at all
     judged = [(point.at, _is_bad(criterion, point, verdict)) for point in points]
     if any(bad is False for _, bad in judged):
         return False
-    bad_at = [at for at, bad in judged if bad or missing_is_bad]
+    bad_at = [at for at, bad in judged if bad or (missing_is_bad and at >= expected)]
     return _covers(bad_at, start, sample.at, _spacing(point.at for point in points))
 
 

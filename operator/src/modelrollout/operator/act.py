@@ -118,7 +118,12 @@ class Actor:
             await self._hands.side.remove_shadow(owner)
         else:
             wanted = decision.shadow
-            shadow = Shadow(deployment=wanted.deployment, source=wanted.source, replicas=wanted.replicas)
+            shadow = Shadow(
+                deployment=wanted.deployment,
+                source=wanted.source,
+                replicas=wanted.replicas,
+                version=wanted.version,
+            )
             await self._hands.side.ensure_shadow(shadow, service=spec.service, owner=owner)
         for request in decision.jobs:
             validation = next((v for v in spec.validations if v.name == request.validation), None)

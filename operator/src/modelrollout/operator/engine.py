@@ -216,6 +216,8 @@ class Engine:
 
     async def _show_failure(self, rollout: Tracked, text: str, *, reason: str) -> None:
         status = rollout.status
+        if rollout.status_unreadable:
+            return  # what is there is worth more than what could be written
         conditions = set_condition(
             status.conditions,
             type_=ConditionType.STALLED,

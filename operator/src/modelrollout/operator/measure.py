@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,11 +12,16 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.decision import due_baselines, due_criteria, needs_history
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.store import Tracked
-from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout
+from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout, error_sample
 
 EARLY: Final = 0.02
 """Seconds by which an evaluation may be early: timers and slots are not exact."""
 BASELINE_RETRY: Final = 10.0
+MEASURE_SECONDS: Final = 15.0
+"""How long a tick waits for Prometheus. Commands and scaling must go on while it is merely slow."""
+SLOW: Final = (
+    f"Prometheus did not answer within {MEASURE_SECONDS:g} s: look at its load, or make the queries cheaper."
+)
 
 
 class Measurer:
@@ -33,7 +40,9 @@ class Measurer:
         await self._record_baseline(rollout, spec)
         due = due_criteria(spec, rollout.status)
         if not due:
-            rollout.samples, rollout.metrics_error, rollout.evaluate_at = {}, None, 0.0
+            rollout.samples = {}
+            if not rollout.baselines:  # else the next look at the baseline has its own time
+                rollout.metrics_error, rollout.evaluate_at = None, 0.0
             return
         queries = self._queries(rollout, spec)
         started = time.monotonic()
@@ -41,14 +50,19 @@ class Measurer:
             return
         generation = rollout.generation
         interval = spec.evaluation.interval.seconds
-        answer = await self._evaluator.evaluate(queries, due, patience=min(0.25, interval / 50))
-        samples = dict(answer.samples)
-        suspects = needs_history(spec, rollout.status, samples, datetime.now(UTC))
-        if suspects:
-            samples = await self._evaluator.with_history(queries, samples, suspects)
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                answer = await self._evaluator.evaluate(queries, due, patience=min(0.25, interval / 50))
+                samples, error = dict(answer.samples), answer.metrics_error
+                suspects = needs_history(spec, rollout.status, samples, datetime.now(UTC))
+                if suspects:
+                    samples = await self._evaluator.with_history(queries, samples, suspects)
+        except TimeoutError:
+            error = SLOW
+            samples = dict.fromkeys(due, error_sample(datetime.now(UTC), error))
         self._metrics.evaluation_seconds.observe(time.monotonic() - started)
         if rollout.generation == generation:
-            rollout.samples, rollout.metrics_error = samples, answer.metrics_error
+            rollout.samples, rollout.metrics_error = samples, error
             rollout.evaluated_at = started
             rollout.evaluate_at = time.monotonic() + self._evaluator.next_delay(queries.key, interval)
 
@@ -75,8 +89,11 @@ class Measurer:
         if rollout.finished and rollout.status.observed_generation == rollout.generation:
             return
         generation = rollout.generation
-        refused = await self._evaluator.refused(queries)
-        # An outage answers None: what is unknown stops nothing, and is asked again at the next tick.
+        refused = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MEASURE_SECONDS):
+                refused = await self._evaluator.refused(queries)
+        # An outage leaves None: what is unknown stops nothing, and is asked again at the next tick.
         if rollout.generation == generation:
             rollout.refused_queries = refused
 
@@ -101,10 +118,17 @@ class Measurer:
             window=spec.baseline.window.seconds,
         )
         generation = rollout.generation
-        answer = await self._evaluator.evaluate(queries, names)
-        self._evaluator.forget(queries.key)
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                answer = await self._evaluator.evaluate(queries, names)
+                samples, error = dict(answer.samples), answer.metrics_error
+        except TimeoutError:
+            error = SLOW
+            samples = dict.fromkeys(names, error_sample(datetime.now(UTC), error))
+        finally:
+            self._evaluator.forget(queries.key)
         if rollout.generation == generation:
-            rollout.baselines, rollout.metrics_error = dict(answer.samples), answer.metrics_error
+            rollout.baselines, rollout.metrics_error = samples, error
             rollout.evaluate_at = now + min(BASELINE_RETRY, spec.evaluation.interval.seconds)
 
 

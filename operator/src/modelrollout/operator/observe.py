@@ -62,7 +62,10 @@ class Observer:
         found = {name: self._workload(rollout, name, ready.get(name, 0)) for name in names}
         shadow = self._cache.deployments.get(rollout.namespace, shadow_name(rollout.name))
         if shadow is not None:  # not behind the Service: its own pods count
-            found[shadow.name] = replace(found[shadow.name], ready=shadow.ready)
+            run = rollout.status.run
+            # What is left of another candidate's copy says nothing about this one.
+            ours = run is not None and shadow.version == run.fingerprint
+            found[shadow.name] = replace(found[shadow.name], ready=shadow.ready if ours else 0)
         return found
 
     def _workload(self, rollout: Tracked, name: str, ready: int) -> Workload:

@@ -54,6 +54,9 @@ class Reconciler:
         """Returns the seconds until the next tick by the clock; None if only a change makes one."""
         if rollout.deleting and FINALIZER not in rollout.finalizers:
             return None  # nothing of ours holds it
+        if rollout.status_unreadable:
+            self._reporter.status_unreadable(rollout)
+            return None
         await self._measurer.measure(rollout)
         await self._actor.look_at_jobs(rollout)
         await self._actor.try_again(rollout)
@@ -67,9 +70,11 @@ class Reconciler:
         )
         await self._persist(rollout, decision)
         trouble = rollout.trouble
-        await self._actor.act(rollout, decision)
-        self._reporter.report(rollout, decision)
-        self._notifier.notify(rollout, decision)
+        try:
+            await self._actor.act(rollout, decision)
+        finally:  # it stands in status: a failure to act must not keep it from people
+            self._reporter.report(rollout, decision)
+            self._notifier.notify(rollout, decision)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
         if rollout.trouble is not trouble:

@@ -43,6 +43,17 @@ class Reporter:
             rollout.reported_command = rollout.command_error
             self.warn(rollout, "BadCommand", rollout.command_error)
 
+    def status_unreadable(self, rollout: Tracked) -> None:
+        """Says once for each version that nothing is done for the object, and why."""
+        if rollout.reported_status != rollout.resource_version:
+            rollout.reported_status = rollout.resource_version
+            self.warn(
+                rollout,
+                "StatusUnreadable",
+                "Nothing is done: the status was written by another version of the operator, or by hand, and "
+                f"this one cannot read it. Install the newer operator again. {rollout.status_error}"[:1000],
+            )
+
     async def run(self) -> None:
         """Posts Events until cancelled."""
         while True:

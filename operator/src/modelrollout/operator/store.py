@@ -55,6 +55,7 @@ class Tracked:
     command: Command | None = None
     command_error: str = ""
     reported_command: str = ""
+    reported_status: str = ""
     phase: str = ""
     claims: frozenset[Claim] = frozenset()
     samples: dict[str, Sample] = field(default_factory=dict)
@@ -154,6 +155,15 @@ class Tracked:
             except (ValidationError, TypeError, ValueError) as error:
                 self._status, self.status_error = ModelRolloutStatus(), str(error)
         return self._status
+
+    @property
+    def status_unreadable(self) -> bool:
+        """Whether its status is one that this version of the operator cannot understand.
+
+        It says which version serves; what is written over it would be lost, and stable with it.
+        """
+        _ = self.status
+        return bool(self.status_error)
 
     def set_status(self, status: ModelRolloutStatus, resource_version: str) -> None:
         """Takes over a status that was just written."""

@@ -5,6 +5,7 @@ from modelrollout.prometheus.errors import FailureKind, PrometheusError, Templat
 from modelrollout.prometheus.evaluator import Answer, Evaluator, EvaluatorOptions
 from modelrollout.prometheus.lane import Limits
 from modelrollout.prometheus.queries import CriterionQuery, RolloutQueries, build_query, build_rollout
+from modelrollout.prometheus.samples import error_sample
 from modelrollout.prometheus.targets import PrometheusTarget, PrometheusTargets, TargetAuth
 from modelrollout.prometheus.templating import QueryContext, pod_regex
 
@@ -27,5 +28,6 @@ __all__ = [
     "UnknownTargetError",
     "build_query",
     "build_rollout",
+    "error_sample",
     "pod_regex",
 ]

@@ -28,6 +28,7 @@ from modelrollout.prometheus.samples import Outcome
 _serials = itertools.count()
 _CULPRITS_KEPT: Final = 10_000
 _PROBE: Final = "vector(1)"
+_OVERDUE: Final = "not asked: the questions before it took too long; look at the load of Prometheus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,13 @@ class Asker:
     """Asks one server many questions at once.
 
     A joined query that is refused, or too heavy, is halved until the culprit stands alone; that one is asked
-    alone from then on for `memory` seconds, so that the search is not repeated every time.
+    alone from then on for `memory` seconds, so that the search is not repeated every time. After `patience`
+    seconds the search is given up, and what was not asked by then counts as timed out: others wait.
     """
 
     client: PrometheusClient
     memory: float = 300.0
+    patience: float = 12.0
     _alone_until: dict[str, float] = field(default_factory=dict)
     _scalars: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -115,9 +118,10 @@ class Asker:
         excluded = {q.id for q in alone}
         together = [[q for q in group if q.id not in excluded] for group in groups]
         outcomes: dict[str, Outcome] = {}
-        self._ask_together([group for group in together if group], outcomes)
+        deadline = now + self.patience
+        self._ask_together([group for group in together if group], outcomes, deadline)
         for question in alone:
-            outcomes[question.id] = self._ask_alone(question)
+            outcomes[question.id] = self._ask_alone(question, deadline)
         return outcomes
 
     def makes_trouble(self, questions: Iterable[Question]) -> bool:
@@ -129,33 +133,44 @@ class Asker:
         until = self._alone_until.get(question.promql)
         return until is not None and now < until
 
-    def _ask_together(self, groups: Sequence[Sequence[Question]], outcomes: dict[str, Outcome]) -> None:
+    def _ask_together(
+        self, groups: Sequence[Sequence[Question]], outcomes: dict[str, Outcome], deadline: float
+    ) -> None:
         questions = [question for group in groups for question in group]
         if not questions:
+            return
+        if time.monotonic() > deadline:
+            outcomes.update((question.id, _overdue()) for question in questions)
             return
         try:
             result = self.client.query(joined([self._text(q) for q in questions]), legs=len(questions))
         except PrometheusError as error:
             self._raise_if_outage(error)
-            self._halve(groups, questions, outcomes)
+            self._halve(groups, questions, outcomes, deadline)
             return
         answers = split(result)
         for question in questions:
             outcomes[question.id] = answers.get(question.id, NOTHING)
 
     def _halve(
-        self, groups: Sequence[Sequence[Question]], questions: list[Question], outcomes: dict[str, Outcome]
+        self,
+        groups: Sequence[Sequence[Question]],
+        questions: list[Question],
+        outcomes: dict[str, Outcome],
+        deadline: float,
     ) -> None:
         if len(questions) == 1:
             self._remember(self._alone_until, questions[0].promql)
-            outcomes[questions[0].id] = self._ask_alone(questions[0])
+            outcomes[questions[0].id] = self._ask_alone(questions[0], deadline)
             return
         parts = groups if len(groups) > 1 else [[question] for question in questions]
         middle = len(parts) // 2
-        self._ask_together(parts[:middle], outcomes)
-        self._ask_together(parts[middle:], outcomes)
+        self._ask_together(parts[:middle], outcomes, deadline)
+        self._ask_together(parts[middle:], outcomes, deadline)
 
-    def _ask_alone(self, question: Question) -> Outcome:
+    def _ask_alone(self, question: Question, deadline: float) -> Outcome:
+        if time.monotonic() > deadline:
+            return _overdue()
         try:
             result = self.client.query(question.promql)
         except PrometheusError as error:
@@ -187,6 +202,10 @@ class Asker:
             if len(memory) >= _CULPRITS_KEPT:
                 memory.clear()
             memory[promql] = now + self.memory
+
+
+def _overdue() -> PrometheusError:
+    return PrometheusError(FailureKind.TIMEOUT, _OVERDUE)
 
 
 def newest_scrape(outcome: Outcome | None) -> float | None:

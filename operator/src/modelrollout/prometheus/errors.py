@@ -22,12 +22,15 @@ class PrometheusError(Exception):
     Attributes:
         kind: Why. BAD_QUERY is the fault of one query; everything else concerns the server as a whole.
         detail: What Prometheus itself said, if it said anything.
+        permanent: The same question will always be refused: it cannot be parsed. What fails while it is
+            evaluated (too many samples, duplicate series) may succeed with tomorrow's data.
     """
 
-    def __init__(self, kind: FailureKind, message: str, *, detail: str = "") -> None:
+    def __init__(self, kind: FailureKind, message: str, *, detail: str = "", permanent: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
         self.detail = detail
+        self.permanent = permanent
 
     @property
     def is_outage(self) -> bool:

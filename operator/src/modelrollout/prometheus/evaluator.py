@@ -116,7 +116,7 @@ class Evaluator:
         return Answer(at=reply.at, samples=samples, fresh_at=fresh_at)
 
     async def refused(self, rollout: RolloutQueries) -> dict[str, str] | None:
-        """Why Prometheus refuses to evaluate a query, by name of the criterion; asked before a run starts.
+        """Why Prometheus will never evaluate a query, by name of the criterion; asked before a run starts.
 
         None if Prometheus could not be asked, or is not in the settings: then nothing is known of any query.
         """
@@ -133,7 +133,7 @@ class Evaluator:
         sentences: dict[str, str] = {}
         for name, query in rollout.queries.items():
             outcomes = rendered.outcomes(name, reply.outcomes)
-            if any(isinstance(each, PrometheusError) and not each.is_outage for each in outcomes.values()):
+            if any(isinstance(each, PrometheusError) and each.permanent for each in outcomes.values()):
                 sentences[name] = sample_of(query, outcomes, reply.at).message
         return sentences
 

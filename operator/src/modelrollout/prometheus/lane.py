@@ -95,6 +95,9 @@ class Lane:
         """Send what waits; if enough is under way it waits on, and leaves as one with what comes
         meanwhile."""
         self._timer = None
+        self._waiting = [
+            each for each in self._waiting if not each.future.done()
+        ]  # some do not wait any more
         while self._waiting and self._under_way < (1 if self._outage else self._limits.concurrency):
             batch = self._take()
             if batch:

@@ -127,7 +127,10 @@ def refusal(target: PrometheusTarget, response: requests.Response) -> Prometheus
         )
     if code in (400, 422) and error_type:
         return PrometheusError(
-            FailureKind.BAD_QUERY, f"Prometheus refused the query: {detail}", detail=detail
+            FailureKind.BAD_QUERY,
+            f"Prometheus refused the query: {detail}",
+            detail=detail,
+            permanent=error_type == "bad_data",
         )
     if code == 413:
         return PrometheusError(

@@ -1,0 +1,104 @@
+"""One tick: what must be told although acting failed, and what must not be written over."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import pytest
+
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.errors import ApiError
+from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.writer import Writer
+from modelrollout.decision.types import Observation
+from modelrollout.operator.act import Actor
+from modelrollout.operator.measure import Measurer
+from modelrollout.operator.metrics import OperatorMetrics
+from modelrollout.operator.notify import Notifier
+from modelrollout.operator.observe import Observer
+from modelrollout.operator.reconcile import Reconciler
+from modelrollout.operator.report import Reporter
+from modelrollout.operator.store import RolloutStore, Tracked
+from tests.support.fake_kube import FakeKube
+from tests.unit.test_operator_store import stored
+
+ROLLOUT = paths.rollout("ns", "emotion")
+
+
+class Nothing:
+    """Measures nothing, notifies nobody, sees a namespace without Deployments."""
+
+    def __init__(self) -> None:
+        self.notified: list[str] = []
+
+    async def measure(self, _: Tracked) -> None: ...
+
+    def observe(self, rollout: Tracked) -> Observation:
+        return Observation(
+            uid=rollout.uid, name=rollout.name, generation=rollout.generation, candidate_name="emotion-2"
+        )
+
+    def notify(self, _: Tracked, decision: Any) -> None:
+        self.notified += [transition.reason for transition in decision.transitions]
+
+
+class Clumsy:
+    """An actor whose every attempt fails."""
+
+    async def look_at_jobs(self, _: Tracked) -> None: ...
+
+    async def try_again(self, _: Tracked) -> None: ...
+
+    async def act(self, *_: Any) -> None:
+        raise ApiError(500, "InternalError", "refused by the test")
+
+
+class Bench:
+    """A reconciler over a fake API server and the one rollout in it."""
+
+    def __init__(self, status: dict[str, Any]) -> None:
+        self.api: Any = FakeKube()
+        self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
+        leadership, metrics = Leadership.always(), OperatorMetrics(list)
+        cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
+        writer = Writer(self.api, cache, leadership)
+        self.others = Nothing()
+        self.reconciler = Reconciler(
+            store=self.store,
+            measurer=cast(Measurer, self.others),
+            observer=cast(Observer, self.others),
+            writer=writer,
+            actor=cast(Actor, Clumsy()),
+            reporter=Reporter(writer, metrics),
+            notifier=cast(Notifier, self.others),
+            leadership=leadership,
+        )
+        self.store.apply(self.api.put(ROLLOUT, stored(status=status)))
+        found = self.store.get(("ns", "emotion"))
+        assert found is not None
+        self.rollout = found
+
+
+async def test_what_was_decided_is_told_although_acting_failed(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench({})
+    with caplog.at_level(logging.INFO), pytest.raises(ApiError, match="refused by the test"):
+        await bench.reconciler.tick(bench.rollout)
+    written = bench.api.objects[ROLLOUT]["status"]
+    assert written["phase"]
+    assert bench.others.notified
+    assert all(reason in caplog.text for reason in bench.others.notified)
+
+
+async def test_a_status_that_cannot_be_read_is_left_as_it_is_and_that_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was written by a newer operator: over it the stable version would be lost."""
+    unknown = {"phase": "Levitating", "stable": "emotion-7"}
+    bench = Bench(unknown)
+    for _ in range(2):
+        assert await bench.reconciler.tick(bench.rollout) is None
+    assert bench.api.objects[ROLLOUT]["status"] == unknown
+    assert bench.api.writes() == []
+    assert caplog.text.count("StatusUnreadable") == 1
