@@ -33,7 +33,7 @@ lint: venv ## Format, lint, types, layers
 test-unit: venv ## Tests that need nothing but Python
 	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind" tests
 test-integration: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "cluster and not kind" tests || $(ONCE_MORE) -m "cluster and not kind" tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "cluster and not kind" tests || $(ONCE_MORE) -m "cluster and not kind" tests
 test-acceptance: venv ## Tests on real pods in a kind cluster
 	$(PYTEST) -m kind tests || $(ONCE_MORE) -m kind tests
 coverage: venv ## The same tests with a coverage report in htmlcov/

@@ -125,6 +125,25 @@ def test_scenario_07_a_model_that_does_not_fit_its_encoder_is_taken_back(lab: La
     assert played.after.status["rollback"]["criterion"] == "dimension-mismatch"
 
 
+def test_scenario_14_a_validation_that_fails_stops_the_run_with_the_end_of_its_log(lab: Lab) -> None:
+    """Two of the inference server's own suites as Jobs, in a namespace that takes only restricted pods."""
+    image, url = lab.images["inference-server"], "--url=$(CANDIDATE_URL)"
+    suites = [
+        {"name": "smoke", "args": ["validate", "smoke", url, "--threshold=0.01"]},
+        {"name": "logs", "args": ["validate", "logs", url, "--at-least=READY", "--min-samples=1000000"]},
+    ]
+    change(lab, criteria=[], validations=[{"image": image, "timeout": "3m", **suite} for suite in suites])
+    lab.patch_candidate(f"{scenario.ROLLOUT}-{scenario.UNSURE}")
+    status = until(lab, lambda s: s["phase"] == "Paused", seconds=240, what="stopped by the validation")
+    states = {entry["name"]: entry["state"] for entry in status["validations"]}
+    assert states == {"smoke": "Succeeded", "logs": "Failed"}
+    assert "Exit code 1" in status["message"]
+    assert '"readiness": "NOT READY"' in status["message"], status["message"]
+    assert status["weight"]["observed"] == 0
+    change(lab, candidate={"deployment": f"{scenario.ROLLOUT}-{scenario.BETTER}"}, validations=[])
+    until(lab, lambda s: s["phase"] == "Idle", seconds=60, what="called off")
+
+
 def test_scenario_26_when_all_candidate_pods_crash_only_what_was_on_its_way_to_them_is_lost(
     lab: Lab, endpoints: EndpointRecorder
 ) -> None:

@@ -54,6 +54,7 @@ def test_scenario_28_a_revert_from_75_never_goes_under_the_minimum_capacity(
     scene.world.create(m.deployment("emotion-2"))
     scene.export("emotion-1")
     scene.export("emotion-2")
+    scene.world.until(lambda: scene.ready()["emotion-1"] == 8, what="stable serves")
     scene.apply(replicas=8, plan=m.steps(75, 90, duration="1h"))
     scene.at_weight(75)
     assert scene.ready() == {"emotion-1": 2, "emotion-2": 6}
@@ -78,7 +79,7 @@ def test_scenario_35_deleted_in_each_phase_leaves_all_traffic_on_stable(
     plan = m.steps(25, duration="0s") if phase in ("Observing", "Succeeded") else LONG
     more: dict[str, Any] = {"observation": {"duration": "1h"}} if phase == "Observing" else {}
     if phase == "RollingBack":
-        more = {"rollback": {"minCapacity": "100%"}}  # the candidate waits for stable, which cannot come back
+        more = {"rollback": {"minCapacity": "100%"}}  # the candidate waits for stable's slow pods
     scene.apply(plan=plan, **more)
     if phase == "Paused":
         scene.at_weight(25)
@@ -86,7 +87,8 @@ def test_scenario_35_deleted_in_each_phase_leaves_all_traffic_on_stable(
     if phase.startswith("Roll"):
         scene.at_weight(25)
         if phase == "RollingBack":
-            template = {"spec": {"template": {"metadata": {"annotations": NEVER_READY["pod_annotations"]}}}}
+            slow = {"kwok.modelrollout.dev/ready-after": "3s"}
+            template = {"spec": {"template": {"metadata": {"annotations": slow}}}}
             scene.world.patch("Deployment", "emotion-1", template)
         scene.say(2)
     scene.world.until_phase(phase)
@@ -99,8 +101,7 @@ def test_scenario_35_deleted_in_each_phase_leaves_all_traffic_on_stable(
     other = {"emotion-1": "emotion-2", "emotion-2": "emotion-1"}[stable]
     assert scene.world.replicas(stable) == 4
     assert scene.world.replicas(other) == 0
-    if phase != "RollingBack":
-        scene.world.until(lambda: scene.ready() == {stable: 4, other: 0}, what="all traffic on stable")
+    scene.world.until(lambda: scene.ready() == {stable: 4, other: 0}, what="all traffic on stable")
 
 
 @pytest.mark.timeout(600)

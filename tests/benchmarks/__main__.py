@@ -14,6 +14,7 @@ from tests.benchmarks import (
     operator_clock,
     operator_cost,
     operator_reaction,
+    plugin,
     prometheus_figures,
 )
 from tests.benchmarks.tables import Figure, keep
@@ -30,6 +31,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "cost-1000-finished": lambda: operator_cost.finished(1000),
     "joined-requests": prometheus_figures.joined,
     "backtest": prometheus_figures.backtest,
+    "live-view": plugin.live_view,
     "inference": inference.figures,
     "image": inference.image,
     "clusters": clusters.cached,

@@ -243,3 +243,19 @@ def test_a_job_runs_once_ends_by_itself_and_knows_the_candidate() -> None:
     assert spec["activeDeadlineSeconds"] > 600
     assert pod["containers"][0]["env"] == [{"name": "CANDIDATE_URL", "value": "http://c"}]
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_a_job_keeps_the_restricted_standard_and_has_no_rights_nobody_asked_for() -> None:
+    def pod(**more: Any) -> dict[str, Any]:
+        validation = Validation(name="smoke", image="check:1", **more)
+        order = JobOrder(name="job", run="r1", validation=validation, candidate_url="http://c", owner=OWNER)
+        spec: dict[str, Any] = build_job(order)["spec"]["template"]["spec"]
+        return spec
+
+    usual = pod()
+    assert usual["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}, "runAsNonRoot": True}
+    context = usual["containers"][0]["securityContext"]
+    assert context == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert usual["automountServiceAccountToken"] is False
+    assert "runAsNonRoot" not in pod(run_as_root=True)["securityContext"]
+    assert "automountServiceAccountToken" not in pod(service_account="checker")

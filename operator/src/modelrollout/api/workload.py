@@ -285,6 +285,11 @@ class Validation(SpecModel):
     service_account: ObjectName | None = Field(
         default=None, description="ServiceAccount of the Job; by default the namespace's default."
     )
+    run_as_root: Bool = Field(
+        default=False,
+        description="Let the container run as root, where the namespace allows it. By default the pod keeps "
+        "the restricted pod security standard, and an image whose user is root needs this.",
+    )
     image_pull_secrets: tuple[ObjectName, ...] = Field(
         default=(), max_length=10, description="Secrets for pulling the image."
     )

@@ -59,6 +59,8 @@ class Actor:
             self._note(rollout, error)
         for name in decision.delete_jobs:
             await self._hands.jobs.end(rollout.namespace, name)
+        told = [entry.job for entry in decision.status.validations if entry.state not in OPEN]
+        self._hands.jobs.forget(rollout.namespace, told)
         await self._release_stable(rollout, decision)
 
     async def _park(self, rollout: Tracked, decision: Decision) -> Sequence[Scale]:
