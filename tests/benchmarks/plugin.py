@@ -60,7 +60,7 @@ def live_view(runs: int = 12) -> list[Figure]:
         finally:
             process.kill()
             process.wait(10)
-    return [Figure("`status -w`: phase changed → on the screen", "s", tuple(delays))]
+    return [Figure("`status -w`: phase changed → on the screen", "ms", tuple(1000 * one for one in delays))]
 
 
 def _read(descriptor: int, into: bytearray) -> None:

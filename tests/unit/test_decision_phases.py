@@ -14,7 +14,7 @@ from modelrollout.api.conditions import ConditionStatus, ConditionType, Phase, R
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResult, ValidationState
-from modelrollout.decision import decide, explain
+from modelrollout.decision import decide
 from modelrollout.decision.types import Decision, JobRequest, Observation, Problem, Transition, Workload
 from tests.unit import decision_world as sim
 
@@ -309,7 +309,7 @@ def test_without_an_answer_it_holds_says_so_and_resumes(mode: str, outage: bool,
     assert story.status.phase is Phase.PROGRESSING
     status, seen, message = story.condition(ConditionType.METRICS_AVAILABLE)
     assert (status, seen) == (ConditionStatus.FALSE, reason) and "errors" in message
-    assert "errors" in explain(story.world.spec, story.status, story.observed, story.world.time)
+    assert "errors" in (story.status.message or "")
     story.world.set_mode("errors", sim.GOOD)
     story.world.outage = False
     story.play(10)
@@ -1253,17 +1253,15 @@ def test_steps_advance_only_inside_the_windows_and_reverts_ignore_them() -> None
 # -- what it says -----------------------------------------------------------------------------------------
 
 
-def test_explain_gives_the_reason_and_the_time_left() -> None:
+def test_the_message_says_what_is_waited_for() -> None:
     story = Story()
     story.until_weight(10)
-    text = explain(story.world.spec, story.status, story.observed, story.world.time)
-    assert text.startswith("Step 1 of 3 (10%) waits for its end at ") and "(in 1m)" in text
+    assert (story.status.message or "").startswith("Step 1 of 3 (10%) waits for its end at ")
     story.world.set_mode("errors", sim.EMPTY)
     story.world.now += 5
     story.tick()
-    text = explain(story.world.spec, story.status, story.observed, story.world.time)
+    text = story.status.message or ""
     assert "criterion errors (NoData: no series)" in text and "its end at" in text
-    assert explain(None, ModelRolloutStatus(), None, story.world.time).endswith("seen this object yet.")
 
 
 def test_coarse_weight_says_which_replicas_would_do() -> None:

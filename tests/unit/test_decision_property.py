@@ -16,7 +16,7 @@ from modelrollout.api.commands import Verb
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResult
-from modelrollout.decision import Stage, decide, explain, shadow_name, stage_of
+from modelrollout.decision import Stage, decide, shadow_name, stage_of
 from modelrollout.decision.replicas import limits_of, minimum_ready
 from modelrollout.decision.types import Decision, Observation, Problem, SampleState
 from tests.unit import decision_world as sim
@@ -423,7 +423,7 @@ def check_end(world: sim.World) -> None:
     later = decide(spec=world.spec, status=status, observed=observed, now=world.time + timedelta(hours=1))
     assert later.status is status and not later.scales and not later.transitions
     assert later.requeue_after is None
-    assert explain(world.spec, status, observed, world.time)
+    assert status.message
 
 
 def check_history(plan: Plan) -> None:

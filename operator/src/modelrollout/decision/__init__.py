@@ -3,7 +3,6 @@
 from modelrollout.decision.core import decide
 from modelrollout.decision.draft import Stage, stage_of
 from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
-from modelrollout.decision.explain import explain
 from modelrollout.decision.limits import CriterionLimit, criterion_limit, format_value
 from modelrollout.decision.names import (
     candidate_deployment,
@@ -24,7 +23,6 @@ __all__ = [
     "decide",
     "due_baselines",
     "due_criteria",
-    "explain",
     "fingerprint",
     "format_value",
     "job_name",
