@@ -134,7 +134,12 @@ def test_scenario_14_a_validation_that_fails_stops_the_run_with_the_end_of_its_l
     ]
     change(lab, criteria=[], validations=[{"image": image, "timeout": "3m", **suite} for suite in suites])
     lab.patch_candidate(f"{scenario.ROLLOUT}-{scenario.UNSURE}")
-    status = until(lab, lambda s: s["phase"] == "Paused", seconds=240, what="stopped by the validation")
+
+    def both_over(status: dict[str, Any]) -> bool:
+        states = {entry["state"] for entry in status.get("validations", ())}
+        return status["phase"] == "Paused" and states <= {"Succeeded", "Failed"}
+
+    status = until(lab, both_over, seconds=240, what="stopped by the validation")
     states = {entry["name"]: entry["state"] for entry in status["validations"]}
     assert states == {"smoke": "Succeeded", "logs": "Failed"}
     assert "Exit code 1" in status["message"]
