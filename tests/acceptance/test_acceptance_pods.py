@@ -18,7 +18,7 @@ from demo.console import Narrator
 from demo.endpoints import EndpointRecorder
 from demo.lab import Lab, Options
 from demo.play import Played, Player
-from demo.proof import measure
+from demo.proof import first_breach, measure
 from demo.snapshot import Observer
 from devcluster.kindcluster import KindCluster
 from devcluster.pytest_plugin import kind_cluster, project_images  # noqa: F401 - fixtures
@@ -113,7 +113,9 @@ def test_scenario_05_a_bad_model_loses_its_traffic_within_an_interval_of_its_for
     played = Played(act=act, before=before, after=observer.take(), started=started, ended=time.time())
     reaction = measure(lab, played, endpoints)
     interval = 1.0
-    assert reaction.seconds >= act.held_seconds - 0.1, "reverted before `for` was over"
+    bad_since = first_breach(lab, played, counted=False)
+    assert bad_since is not None
+    assert reaction.gone_at - bad_since >= act.held_seconds - 0.1, "reverted before `for` was over"
     assert reaction.seconds <= act.held_seconds + interval + 3.0, f"{reaction.seconds:.1f} s"
     assert lab.rollout()["status"]["rollback"]["criterion"] == act.criterion
     assert lost(lab) == missing

@@ -16,7 +16,7 @@ import pytest
 
 from devcluster import docker, images, kindcluster
 from devcluster.cleanup import mounts_below
-from devcluster.errors import UnknownImageError
+from devcluster.errors import CommandError, UnknownImageError
 from devcluster.kindcluster import KindCluster
 from devcluster.paths import repository_root
 from devcluster.processes import marked, run
@@ -74,6 +74,19 @@ def answering(kind_cluster: KindCluster, base: str) -> Any:
         namespace=name,
     )
     kind_cluster.wait("condition=Available", "deployment/answer", "-n", name, timeout=120)
+    first, *_ = pod_names(kind_cluster, name)
+    deadline = time.monotonic() + 30
+    while True:  # kube-proxy programs what is available a moment later
+        try:
+            kind_cluster.exec(
+                first, "python3", "-c", ASK, f"http://answer.{name}.svc.cluster.local/", namespace=name
+            )
+            break
+        except CommandError:
+            assert time.monotonic() < deadline, (
+                "the Service does not answer 30 s after its pods are available"
+            )
+            time.sleep(0.5)
     yield name
     kind_cluster.kubectl("delete", "namespace", name, "--wait=false")
 
@@ -116,11 +129,9 @@ def test_a_built_image_runs_in_the_cluster(kind_cluster: KindCluster) -> None:
     began = time.monotonic()
     kind_cluster.load_images(*references.values())
     assert time.monotonic() - began < 5, "an image that every node has is not copied again"
-    out = kind_cluster.kubectl(
+    kind_cluster.kubectl(
         "run",
         "version",
-        "--rm",
-        "-i",
         "--quiet",
         "--restart=Never",
         "--image-pull-policy=Never",
@@ -129,7 +140,11 @@ def test_a_built_image_runs_in_the_cluster(kind_cluster: KindCluster) -> None:
         "--version",
         timeout=120,
     )
-    assert "prometheus, version" in out
+    try:  # its log, not its output: it may be over before anybody is attached
+        kind_cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/version", timeout=60)
+        assert "prometheus, version" in kind_cluster.kubectl("logs", "version")
+    finally:
+        kind_cluster.kubectl("delete", "pod", "version", "--wait=false")
 
 
 def test_an_image_nobody_has_is_one_sentence(kind_cluster: KindCluster) -> None:

@@ -136,8 +136,11 @@ def measure(lab: Lab, one: Played, endpoints: EndpointRecorder) -> Reaction:
     return Reaction(bad_at=bad_at, gone_at=gone_at)
 
 
-def first_breach(lab: Lab, one: Played) -> float | None:
-    """When the criterion's own query first yielded a value beyond its limit (with enough samples)."""
+def first_breach(lab: Lab, one: Played, *, counted: bool = True) -> float | None:
+    """When the criterion's own query first yielded a value beyond its limit.
+
+    `counted`: Only with as many samples as it takes for a verdict. `for` counts from the value alone.
+    """
     spec = ModelRolloutSpec.model_validate(lab.rollout()["spec"])
     criterion = next(c for c in spec.criteria if c.name == one.act.criterion)
     assert criterion.max is not None
@@ -149,7 +152,7 @@ def first_breach(lab: Lab, one: Played) -> float | None:
     )
     query = build_rollout("demo", "default", [criterion], context).queries[criterion.name]
     promql = f"({query.value}) > {criterion.max.value!r}"
-    if query.count is not None and criterion.min_samples:
+    if counted and query.count is not None and criterion.min_samples:
         promql = f"({promql}) and on () (({query.count}) >= {criterion.min_samples})"
     points = range_query(lab.api, promql, start=one.started, end=one.ended)
     return min((at for at, _ in points), default=None)
