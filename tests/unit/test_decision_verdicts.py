@@ -213,6 +213,9 @@ BAD, GOOD = 2.0, 0.5
         (history(GOOD, GOOD, *[BAD] * 11), True),
         (history(GOOD, *[BAD] * 10), False),  # good ten minutes ago
         (history(*[BAD] * 10), True),  # the first point may miss the window's start by one step
+        (history(None, *[BAD] * 10), False),  # the window's start was looked at, and there was nothing yet
+        (history(None, *[BAD] * 10, end=NOW - timedelta(milliseconds=1)), False),  # the same, rounded down
+        (history(None, *[BAD] * 11), True),  # nothing before the window
         (history(*[BAD] * 9), False),  # not covered
         (history(BAD), False),
         (history(*[BAD] * 5, GOOD, *[BAD] * 5), False),  # a break

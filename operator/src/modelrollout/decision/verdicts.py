@@ -15,6 +15,8 @@ from modelrollout.decision.types import Point, Sample, SampleState
 from modelrollout.decision.wilson import wilson_bounds
 
 MINIMUM_STALENESS = timedelta(seconds=30)
+ROUNDING = timedelta(milliseconds=10)
+"""By which the ends of a history may miss those of the window: Prometheus counts in milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +191,7 @@ def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Mome
     start = sample.at - period
     if sample.history is None or start < moment.since:
         return False
-    points = [point for point in sample.history if start <= point.at <= sample.at]
+    points = [p for p in sample.history if start - ROUNDING <= p.at <= sample.at + ROUNDING]
     missing_is_bad = criterion.no_data is NoDataPolicy.BREACH
     expected = moment.serving_since or moment.since  # before that nothing could be there
     if missing_is_bad and not points:
@@ -197,8 +199,12 @@ def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Mome
     judged = [(point.at, _is_bad(criterion, point, verdict)) for point in points]
     if any(bad is False for _, bad in judged):
         return False
+    spacing = _spacing(point.at for point in points)
+    at, bad = judged[0] if judged else (start, None)
+    if bad is None and not missing_is_bad and spacing is not None and at - start < spacing / 2:
+        return False  # there was nothing where the window begins: it has been bad for less than all of it
     bad_at = [at for at, bad in judged if bad or (missing_is_bad and at >= expected)]
-    return _covers(bad_at, start, sample.at, _spacing(point.at for point in points))
+    return _covers(bad_at, start, sample.at, spacing)
 
 
 def _is_bad(criterion: Criterion, point: Point, verdict: Verdict) -> bool | None:
