@@ -30,7 +30,7 @@ CRITERIA: Final[list[Json]] = [
         "max": "2%",
         "for": f"{FALLBACK_FOR_SECONDS:g}s",
         "window": "15s",
-        "minSamples": 5,
+        "minSamples": 20,  # of five answers none may be a regular expression's by chance
     },
     {"name": "errors", "preset": "errorRate", "max": "1%", "for": "3s", "window": "15s", "minSamples": 5},
     {
