@@ -67,7 +67,7 @@ def base_image(daemon: Docker) -> str:
     if daemon.has_image(PUBLIC_BASE) or daemon.try_pull(PUBLIC_BASE):
         return PUBLIC_BASE
     root = Root(
-        "python-base", ("python3", "python3-venv", "ca-certificates"), recipe="2", finish=_finish_base
+        "python-base", ("python3", "python3-venv", "ca-certificates"), recipe="3", finish=_finish_base
     )
     reference = f"modelrollout/python-base:{root.key}"
     if not daemon.has_image(reference):
@@ -88,9 +88,8 @@ def base_image(daemon: Docker) -> str:
 
 def _finish_base(root: Path) -> None:
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-    # The mirror it was made from is this machine's business.
-    (root / "etc/apt/sources.list").write_text("deb http://deb.debian.org/debian bookworm main\n")
-    for name in ("hostname", "resolv.conf"):
+    # Names and the mirror it was made from are this machine's business; no Dockerfile asks for a package.
+    for name in ("apt/sources.list", "hostname", "resolv.conf"):
         (root / "etc" / name).unlink(missing_ok=True)
 
 
