@@ -109,10 +109,10 @@ class Rollouts:
     async def find(self, *, everywhere: bool = False) -> list[Object]:
         """Those of the namespace, or of all namespaces, by namespace and name."""
         path = paths.collection(paths.ROLLOUTS, PLURAL, None if everywhere else self.namespace)
-        answer = await self.api.get(path)
-        about = {"apiVersion": answer["apiVersion"], "kind": answer["kind"].removesuffix("List")}
-        items: list[Object] = [about | item for item in answer["items"]]
-        return sorted(items, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+        return sorted(
+            _items(await self.api.get(path)),
+            key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]),
+        )
 
     async def watch(self, name: str) -> AsyncIterator[Object | None]:
         """The object now and at each change; None once it is deleted. Goes on over broken connections."""
@@ -125,9 +125,9 @@ class Rollouts:
                 # server still remembers, and every watch from there would be refused.
                 listed = await self.api.get(path, only)
                 version = listed["metadata"]["resourceVersion"]
-                if listed["items"]:
-                    about = {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")}
-                    yield about | listed["items"][0]
+                found = _items(listed)
+                if found:
+                    yield found[0]
                 elif known:
                     yield None
                 else:
@@ -196,6 +196,12 @@ class Rollouts:
     async def live(self, name: str) -> Live:
         """What the operator measures now; empty where its metrics cannot be reached."""
         return await live_values(self.api, self.metrics, self.namespace, name)
+
+
+def _items(listed: Object) -> list[Object]:
+    """The items of a list, each with the kind that a list leaves out."""
+    about = {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")}
+    return [about | item for item in listed["items"]]
 
 
 def _course(status: Mapping[str, Any]) -> object:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.decision import due_baselines, due_criteria, needs_history
+from modelrollout.decision.types import Sample
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.store import Tracked
 from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout, error_sample
@@ -19,6 +21,8 @@ EARLY: Final = 0.02
 BASELINE_RETRY: Final = 10.0
 MEASURE_SECONDS: Final = 15.0
 """How long a tick waits for Prometheus. Commands and scaling must go on while it is merely slow."""
+Measured = tuple[dict[str, Sample], str | None]
+"""Samples by name, and why Prometheus as a whole gave none."""
 SLOW: Final = (
     f"Prometheus did not answer within {MEASURE_SECONDS:g} s: look at its load, or make the queries cheaper."
 )
@@ -50,21 +54,27 @@ class Measurer:
             return
         generation = rollout.generation
         interval = spec.evaluation.interval.seconds
-        try:
-            async with asyncio.timeout(MEASURE_SECONDS):
-                answer = await self._evaluator.evaluate(queries, due, patience=min(0.25, interval / 50))
-                samples, error = dict(answer.samples), answer.metrics_error
-                suspects = needs_history(spec, rollout.status, samples, datetime.now(UTC))
-                if suspects:
-                    samples = await self._evaluator.with_history(queries, samples, suspects)
-        except TimeoutError:
-            error = SLOW
-            samples = dict.fromkeys(due, error_sample(datetime.now(UTC), error))
+        samples, error = await _in_time(due, self._criteria(rollout, spec, queries, due))
         self._metrics.evaluation_seconds.observe(time.monotonic() - started)
         if rollout.generation == generation:
             rollout.samples, rollout.metrics_error = samples, error
             rollout.evaluated_at = started
             rollout.evaluate_at = time.monotonic() + self._evaluator.next_delay(queries.key, interval)
+
+    async def _criteria(
+        self, rollout: Tracked, spec: ModelRolloutSpec, queries: RolloutQueries, due: Sequence[str]
+    ) -> Measured:
+        patience = min(0.25, spec.evaluation.interval.seconds / 50)
+        answer = await self._evaluator.evaluate(queries, due, patience=patience)
+        samples = dict(answer.samples)
+        suspects = needs_history(spec, rollout.status, samples, datetime.now(UTC))
+        if suspects:
+            samples = await self._evaluator.with_history(queries, samples, suspects)
+        return samples, answer.metrics_error
+
+    async def _baselines(self, queries: RolloutQueries, names: Sequence[str]) -> Measured:
+        answer = await self._evaluator.evaluate(queries, names)
+        return dict(answer.samples), answer.metrics_error
 
     def forget(self, rollout: Tracked) -> None:
         """The rollout is gone."""
@@ -119,17 +129,21 @@ class Measurer:
         )
         generation = rollout.generation
         try:
-            async with asyncio.timeout(MEASURE_SECONDS):
-                answer = await self._evaluator.evaluate(queries, names)
-                samples, error = dict(answer.samples), answer.metrics_error
-        except TimeoutError:
-            error = SLOW
-            samples = dict.fromkeys(names, error_sample(datetime.now(UTC), error))
+            samples, error = await _in_time(names, self._baselines(queries, names))
         finally:
             self._evaluator.forget(queries.key)
         if rollout.generation == generation:
             rollout.baselines, rollout.metrics_error = samples, error
             rollout.evaluate_at = now + min(BASELINE_RETRY, spec.evaluation.interval.seconds)
+
+
+async def _in_time(names: Sequence[str], asking: Awaitable[Measured]) -> Measured:
+    """What was asked for, or an ERROR for every name if Prometheus takes longer than a tick may wait."""
+    try:
+        async with asyncio.timeout(MEASURE_SECONDS):
+            return await asking
+    except TimeoutError:
+        return dict.fromkeys(names, error_sample(datetime.now(UTC), SLOW)), SLOW
 
 
 def _versions(rollout: Tracked) -> tuple[str, str | None]:
