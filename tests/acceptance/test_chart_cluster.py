@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import yaml
 
 from devcluster.cluster import Cluster
 from devcluster.controlplane import ControlPlane
+from tests.support import crd
 from tests.support import manifests as m
-from tests.support.charts import CHARTS, OPERATOR, ROOT, SERVER, RenderError, helm, pod_specs, render
+from tests.support.charts import CHARTS, OPERATOR, SERVER, RenderError, helm, pod_specs, render
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World
 
@@ -57,15 +57,6 @@ def space(plane: Cluster) -> Iterator[str]:
     plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
     plane.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def know_rollouts(plane: Cluster) -> None:
-    """Apply the CRD and wait until objects of it can be made."""
-    plane.apply(ROOT / "crds" / "modelrollout.yaml")
-    deadline = time.monotonic() + 30
-    while plane.request("GET", "/apis/modelrollout.dev/v1alpha1/modelrollouts")[0] != 200:
-        assert time.monotonic() < deadline, "the CRD is not served 30 s after it was applied"
-        time.sleep(0.1)
 
 
 def monitoring_crd(kind: str, plural: str) -> Json:
@@ -109,7 +100,7 @@ def test_the_api_server_accepts_the_operators_chart(plane: Cluster, space: str, 
 
 
 def test_the_api_server_accepts_the_servers_chart(plane: Cluster, space: str) -> None:
-    know_rollouts(plane)
+    crd.install(plane, seconds=30)
     values = {
         "podMonitor": {"enabled": True},
         "networkPolicy": {"enabled": True},
@@ -181,7 +172,7 @@ def test_upgrade_and_uninstall_keep_what_must_be_kept(plane: Cluster, space: str
 
 
 def test_an_upgrade_of_the_server_leaves_replicas_to_the_rollout(plane: Cluster, space: str) -> None:
-    know_rollouts(plane)
+    crd.install(plane, seconds=30)
     release(plane, "install", "emotion", str(SERVER), "-n", space)
     plane.kubectl("scale", "deployment/emotion-v1-0", "--replicas=3", "-n", space)
     plane.kubectl("scale", "deployment/emotion-v1-1", "--replicas=1", "-n", space)
@@ -194,7 +185,7 @@ def test_an_upgrade_of_the_server_leaves_replicas_to_the_rollout(plane: Cluster,
 
 
 def test_the_version_that_serves_cannot_be_taken_out(plane: Cluster, space: str) -> None:
-    know_rollouts(plane)
+    crd.install(plane, seconds=30)
     release(plane, "install", "emotion", str(SERVER), "-n", space)
     status = '--patch={"status": {"phase": "Succeeded", "stable": "emotion-v1-1"}}'
     plane.kubectl("patch", "mro", "emotion", "-n", space, "--subresource=status", "--type=merge", status)
@@ -227,7 +218,7 @@ def test_the_rights_are_enough_for_every_kind_of_work(
     """A rollout with a copy and validations, from apply to Succeeded, with the account of the chart."""
     plain_namespace = f"work-{secrets.token_hex(3)}"
     plane.kubectl("create", "namespace", plain_namespace)
-    know_rollouts(plane)
+    crd.install(plane, seconds=30)
     values: Json = {"crds": {"install": False}}
     values |= {"watchNamespaces": [plain_namespace]} if scope == "namespace" else {}
     release(plane, "install", "modelrollout", str(OPERATOR), "-n", space, values=values)

@@ -23,6 +23,7 @@ from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import scrape_config
 from tests.support.scene import VALUE, Scene
+from tests.support.terminal import drain
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +135,7 @@ def test_status_w_on_a_terminal_shows_a_change_within_a_second_and_ends_with_the
     process = plugin.start("status", "-w", "emotion", out=theirs)
     os.close(theirs)
     seen = bytearray()
-    threading.Thread(target=_drain, args=(ours, seen), daemon=True).start()
+    threading.Thread(target=drain, args=(ours, seen), daemon=True).start()
     try:
         scene.world.until(lambda: b"Progressing" in seen, what="the first view")
         delays = []
@@ -157,16 +158,6 @@ def test_status_w_on_a_terminal_shows_a_change_within_a_second_and_ends_with_the
     finally:
         process.kill()
         process.wait(10)
-
-
-def _drain(descriptor: int, into: bytearray) -> None:
-    try:
-        while part := os.read(descriptor, 65536):
-            into += part
-    except OSError:
-        pass  # how Linux says that the other side has closed
-    finally:
-        os.close(descriptor)
 
 
 @pytest.mark.usefixtures("operator")

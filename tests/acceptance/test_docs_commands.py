@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from devcluster import tools
 from devcluster.cluster import Cluster
 from devcluster.controlplane import ControlPlane
 from devcluster.errors import CommandError
+from tests.support import crd
 from tests.support.charts import CHARTS, helm, render
 from tests.support.exporter import Exporter, Pod
 from tests.support.operator_process import OperatorProcess
@@ -144,11 +144,7 @@ def test_commands_of_the_other_pages_work(cluster: Cluster, path: str) -> None:
 
 
 def test_manifests_are_accepted(cluster: Cluster) -> None:
-    cluster.apply(ROOT / "crds" / "modelrollout.yaml")
-    deadline = time.monotonic() + 30
-    while cluster.request("GET", "/apis/modelrollout.dev/v1alpha1/modelrollouts")[0] != 200:
-        assert time.monotonic() < deadline, "the CRD is not served 30 s after it was applied"
-        time.sleep(0.1)
+    crd.install(cluster, seconds=30)
     for block in all_blocks("yaml"):
         if block.mark("apply") is not None:
             dry_run = ("apply", "--server-side", "--dry-run=server", "-f", "-")

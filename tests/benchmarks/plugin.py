@@ -12,6 +12,7 @@ import time
 
 from tests.benchmarks.rig import API, NAMESPACE, ROOT, Rig, criterion, progress, wait_until
 from tests.benchmarks.tables import Figure
+from tests.support.terminal import drain
 
 LONG_STEPS = [{"weight": 25, "duration": "1h"}, {"weight": 100}]
 
@@ -42,7 +43,7 @@ def live_view(runs: int = 12) -> list[Figure]:
         )
         os.close(theirs)
         screen = bytearray()
-        threading.Thread(target=_read, args=(ours, screen), daemon=True).start()
+        threading.Thread(target=drain, args=(ours, screen), daemon=True).start()
         try:
             wait_until(lambda: b"Progressing" in screen, 30, "the first view")
             for number in range(runs):
@@ -61,13 +62,3 @@ def live_view(runs: int = 12) -> list[Figure]:
             process.kill()
             process.wait(10)
     return [Figure("`status -w`: phase changed → on the screen", "ms", tuple(1000 * one for one in delays))]
-
-
-def _read(descriptor: int, into: bytearray) -> None:
-    try:
-        while part := os.read(descriptor, 65536):
-            into.extend(part)
-    except OSError:
-        pass  # how Linux says that the other side has closed
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import StartOperator
+from tests.support import job_pods
 from tests.support import manifests as m
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World
@@ -48,74 +49,34 @@ def test_a_validation_runs_once_before_each_increase_against_candidate_pods_only
     emotion.until(lambda: emotion.find("Deployment", "emotion-shadow") is None, what="the copy is gone")
 
 
-def annotate_job_pods(world: World, key: str, value: str) -> None:
-    """Every pod of a validation gets the annotation by which fake nodes know what to play."""
-    pair = f"{json.dumps(key)}: {json.dumps(value)}"
-    expression = "Object{metadata: Object.metadata{annotations: {" + pair + "}}}"
-    group = {"apiVersion": "admissionregistration.k8s.io/v1"}
-    match = {
-        "resourceRules": [
-            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-        ],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}},
-        "objectSelector": {"matchLabels": {"modelrollout.dev/role": "validation"}},
-    }
-    policy = {
-        **group,
-        "kind": "MutatingAdmissionPolicy",
-        "metadata": {"name": world.namespace},
-        "spec": {
-            "matchConstraints": match,
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": "Never",
-            "mutations": [
-                {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}
-            ],
-        },
-    }
-    binding = {
-        **group,
-        "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": {"name": world.namespace},
-        "spec": {"policyName": world.namespace},
-    }
-    for plural, body in (
-        ("mutatingadmissionpolicies", policy),
-        ("mutatingadmissionpolicybindings", binding),
-    ):
-        status, answer = world.call("POST", f"/apis/admissionregistration.k8s.io/v1/{plural}", body)
-        assert status == 201, answer
-    time.sleep(1.5)  # the API server picks policies up within a second
-
-
 def test_a_failed_validation_stops_the_run_where_it_is(emotion: World, operator: OperatorProcess) -> None:
-    annotate_job_pods(emotion, "kwok.modelrollout.dev/exit-code", "1")
-    late = {**CHECK, "beforeWeights": [100]}
-    emotion.create(m.rollout(plan=m.steps(50, duration="1s"), validations=[late]))
-    status = emotion.until_phase("Paused", seconds=60)
-    assert status["reason"] == "ValidationFailed"
-    assert "smoke" in status["message"] and "xit code 1" in status["message"]
-    assert emotion.replicas("emotion-1") == 2
-    time.sleep(2)
-    assert len(jobs(emotion)) == 1
+    with job_pods.annotated(emotion, **{job_pods.EXIT_CODE: "1"}):
+        late = {**CHECK, "beforeWeights": [100]}
+        emotion.create(m.rollout(plan=m.steps(50, duration="1s"), validations=[late]))
+        status = emotion.until_phase("Paused", seconds=60)
+        assert status["reason"] == "ValidationFailed"
+        assert "smoke" in status["message"] and "xit code 1" in status["message"]
+        assert emotion.replicas("emotion-1") == 2
+        time.sleep(2)
+        assert len(jobs(emotion)) == 1
 
 
 def test_an_image_that_cannot_be_pulled_is_said_and_not_passed(
     emotion: World, operator: OperatorProcess
 ) -> None:
-    annotate_job_pods(emotion, "kwok.modelrollout.dev/image-error", "true")
-    late = {**CHECK, "beforeWeights": [100], "timeout": "25s"}
-    emotion.create(m.rollout(plan=m.steps(50, duration="1s"), validations=[late]))
-    _, message = emotion.until(
-        lambda: next((e for e in emotion.events() if e[0] == "ImagePullFailed"), None),
-        what="the Event",
-        seconds=60,
-    )
-    assert "registry.invalid/check:1" in message
-    status = emotion.until_phase("Paused", seconds=60)
-    assert status["validations"][0]["state"] == "TimedOut"
-    emotion.until(lambda: not jobs(emotion), what="the Job is ended")
-    assert emotion.replicas("emotion-1") == 2
+    with job_pods.annotated(emotion, **{job_pods.IMAGE_ERROR: "true"}):
+        late = {**CHECK, "beforeWeights": [100], "timeout": "25s"}
+        emotion.create(m.rollout(plan=m.steps(50, duration="1s"), validations=[late]))
+        _, message = emotion.until(
+            lambda: next((e for e in emotion.events() if e[0] == "ImagePullFailed"), None),
+            what="the Event",
+            seconds=60,
+        )
+        assert "registry.invalid/check:1" in message
+        status = emotion.until_phase("Paused", seconds=60)
+        assert status["validations"][0]["state"] == "TimedOut"
+        emotion.until(lambda: not jobs(emotion), what="the Job is ended")
+        assert emotion.replicas("emotion-1") == 2
 
 
 def test_the_shadow_serves_no_client_and_is_taken_down_before_the_first_step(

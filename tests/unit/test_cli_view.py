@@ -21,6 +21,7 @@ from modelrollout.cli.live import Live, parse
 from modelrollout.cli.text import elapsed, percent, readable
 from modelrollout.cli.view import detail, explanation, line, overview
 from modelrollout.cli.watching import Ending
+from tests.support.terminal import drain
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -266,20 +267,15 @@ def _output(environment: dict[str, str], *, terminal: bool) -> bytes:
     out = theirs if terminal else subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", code], stdout=out, cwd=ROOT, env=env)
     os.close(theirs)
-    parts = []
+    printed = bytearray()
     if terminal:
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # how Linux says that the other side has closed
-                break
-            parts.append(part)
+        drain(ours, printed)
         process.wait(30)
     else:
-        parts.append(process.communicate(timeout=30)[0])
-    os.close(ours)
+        os.close(ours)
+        printed += process.communicate(timeout=30)[0]
     assert process.returncode == 0
-    return b"".join(parts)
+    return bytes(printed)
 
 
 @pytest.mark.parametrize(
