@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import golang
+from devcluster import golang, nodeimage
 from devcluster.archive import write_image
 from devcluster.errors import PrerequisiteError, ResourceError
 from devcluster.golang import GoProgram
@@ -103,6 +103,17 @@ def test_a_full_disk_is_said_before_anything_is_built(module: Path, monkeypatch:
     monkeypatch.setattr(golang, "_NEEDED_BYTES", 1 << 60)
     with pytest.raises(ResourceError, match=r"building hello needs .* GiB free .* MODELROLLOUT_CACHE"):
         golang.build(HELLO)
+
+
+@pytest.mark.cluster
+def test_a_machine_that_never_built_anything_finds_kinds_node_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMODCACHE", str(tmp_path / "modules"))
+    try:
+        assert nodeimage.published_reference().startswith("kindest/node:v1.")
+    finally:  # Go writes its modules read-only; only go itself removes them without ado
+        subprocess.run([golang.go_command()[0], "clean", "-modcache"], check=True)
 
 
 def test_no_go_is_one_sentence_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:

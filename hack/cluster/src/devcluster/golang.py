@@ -82,6 +82,13 @@ def version_of(module: str) -> str:
     return found.group(1)
 
 
+def module_directory(module: str) -> Path:
+    """The sources of a module that go.mod requires, downloaded if Go's cache lacks them."""
+    # Not `go list -m`, which names no directory for a module that no build has downloaded yet.
+    found = run([go_command()[0], "mod", "download", "-json", module], cwd=MODULE, env=_ENV, timeout=300)
+    return Path(json.loads(found)["Dir"])
+
+
 def kubernetes_version() -> str:
     """The Kubernetes version everything is built at."""
     return version_of("k8s.io/kubernetes")

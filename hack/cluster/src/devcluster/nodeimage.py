@@ -133,11 +133,7 @@ def _root() -> Root:
 
 def _kind_module() -> Path:
     """The directory of kind's Go module, which carries the files of its base image."""
-    go = golang.go_command()[0]
-    found = run(
-        [go, "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind"], cwd=golang.MODULE, timeout=300
-    ).strip()
-    return Path(found)
+    return golang.module_directory("sigs.k8s.io/kind")
 
 
 def _install(root: Path, programs: dict[str, Path]) -> None:
