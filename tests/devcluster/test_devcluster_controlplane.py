@@ -228,6 +228,34 @@ def test_a_name_in_use_is_refused(state: Path) -> None:
         ControlPlane.start(name=running.name)
 
 
+def test_two_that_start_at_once_under_one_name_do_not_end_each_other(state: Path) -> None:
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-m", "devcluster", "up", "--name", "same", "--kwok-nodes", "0"],
+            env=environment(state),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    ends = [(command.communicate(timeout=240)[1], command.returncode) for command in commands]
+    refused = [said for said, code in ends if code]
+    assert all("same is already running; use it" in said for said in refused)
+    assert len(refused) < 2
+    running = ControlPlane.attach("same")
+    assert running is not None
+    running.wait_for_api(timeout=30)
+
+
+def test_down_leaves_what_a_living_process_made_for_itself(state: Path) -> None:
+    with ControlPlane.start(name="mine") as running:
+        assert cli(state, "down").returncode == 0
+        running.wait_for_api(timeout=10)
+        assert "removed mine" in cli(state, "down", "--name", "mine").stderr
+    assert of_state(state) == []
+
+
 def deployment(name: str, annotations: dict[str, str]) -> dict[str, object]:
     template = {
         "metadata": {"labels": {"app": name}, "annotations": annotations},

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import socket
+import ssl
 import struct
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
-from devcluster import apt, capabilities, docker, images, kindconfig, pipsettings, ports, verify
-from devcluster.cleanup import mounts_below
-from devcluster.cluster import checked_name
+from devcluster import apt, capabilities, images, kindconfig, pipsettings, ports, tools, verify
+from devcluster.cleanup import mounts_below, scratch
+from devcluster.cluster import Cluster, checked_name
 from devcluster.errors import PrerequisiteError, ResourceError, UnknownImageError, UsageError
 from devcluster.paths import repository_root, require_free
 
@@ -63,7 +67,22 @@ def test_the_kubelet_is_told_about_control_groups_only_where_needed() -> None:
     old, new = (kindconfig.adapted(settings, cgroups=version) for version in (1, 2))
     assert any("failCgroupV1: false" in patch for patch in old["kubeadmConfigPatches"])
     assert not any("failCgroupV1" in patch for patch in new["kubeadmConfigPatches"])
-    assert new == settings
+
+
+def test_the_runtime_keeps_to_what_root_may_do_and_only_where_needed() -> None:
+    settings = {"kind": "Cluster", "containerdConfigPatches": ["mine"]}
+    bound = kindconfig.adapted(settings, cgroups=2, missing=["CAP_SYS_RESOURCE"])
+    assert bound["containerdConfigPatches"][0] == "mine"
+    added = tomllib.loads(bound["containerdConfigPatches"][1])
+    assert added["plugins"]["io.containerd.grpc.v1.cri"] == {"restrict_oom_score_adj": True}
+    assert kindconfig.adapted(settings, cgroups=2, missing=[]) == settings | {"kubeadmConfigPatches": []}
+
+
+@pytest.mark.parametrize("nodes", ["nodes: 3", "nodes: [worker]"])
+def test_nodes_that_are_no_list_of_nodes_are_refused(tmp_path: Path, nodes: str) -> None:
+    (tmp_path / "kind.yaml").write_text(f"kind: Cluster\n{nodes}\n")
+    with pytest.raises(UsageError, match="expected a list of nodes"):
+        kindconfig.load_config(tmp_path / "kind.yaml")
 
 
 @pytest.mark.parametrize("content", ["- a list", "kind: Deployment", "{unclosed", None])
@@ -174,17 +193,6 @@ def test_mounts_are_listed_innermost_first() -> None:
     assert mounts_below(Path("/pro")) == []
 
 
-def test_without_root_nothing_of_a_private_daemon_is_started(
-    own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODELROLLOUT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("devcluster.apt.os.geteuid", lambda: 65534)
-    with pytest.raises(PrerequisiteError, match=r"needs root and this is user id 65534; run .* with sudo"):
-        docker.start_private()
-    assert not docker.run_dir().exists()
-    assert not (tmp_path / "cache").exists()
-
-
 def test_without_root_a_missing_package_is_one_command_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("devcluster.apt.os.geteuid", lambda: 65534)
     with pytest.raises(PrerequisiteError, match=r"install it by `sudo apt-get install .* no-such-package`"):
@@ -196,3 +204,64 @@ def test_a_package_that_does_not_exist_is_said_with_what_apt_said() -> None:
         PrerequisiteError, match=r"the program no-such-program is missing and `apt-get install"
     ):
         apt.ensure_program("no-such-program", "no-such-package-of-debian")
+
+
+def test_a_program_may_be_in_a_package_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed: list[str] = []
+    monkeypatch.setattr(apt, "install", lambda packages, _: installed.extend(packages))
+    monkeypatch.setattr(apt, "_which", lambda _: tmp_path / "docker" if "docker-cli" in installed else None)
+    assert apt.ensure_program("docker", "docker.io", "docker-cli", "third") == tmp_path / "docker"
+    assert installed == ["docker.io", "docker-cli"]
+
+
+def test_packages_that_lack_the_program_say_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt, "install", lambda *_: None)
+    with pytest.raises(PrerequisiteError, match=r"a and b are installed and brought no program no-such"):
+        apt.ensure_program("no-such-program", "a", "b")
+
+
+def test_services_are_kept_from_starting_only_while_packages_are_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(apt._NoServiceStart, "_policy", policy)
+    killed = apt._NoServiceStart()
+    killed.__enter__()  # and then its process is killed
+    with apt._NoServiceStart():
+        assert policy.read_text().endswith("exit 101\n")
+    assert not policy.exists(), "one that a killed run left is removed by the next"
+    policy.write_text("somebody's own")
+    with apt._NoServiceStart():
+        pass
+    assert policy.read_text() == "somebody's own"
+
+
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
+    for left in (".kube.abc", ".kube-proxy.abc"):
+        (tmp_path / left / "half").mkdir(parents=True)
+    with scratch(tmp_path, "kube") as directory:
+        assert {path.name for path in tmp_path.iterdir()} == {".kube-proxy.abc", directory.name}
+    assert [path.name for path in tmp_path.iterdir()] == [".kube-proxy.abc"]
+
+
+def test_a_directory_of_programs_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", "/nonexistent")
+    with pytest.raises(UsageError, match="there is no /nonexistent; correct it, or unset it"):
+        tools.kubectl()
+
+
+def test_a_kubeconfig_may_name_files(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(b"authority")
+    config = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority": "ca.crt"}}],
+        "users": [{"name": "u", "user": {"client-certificate-data": base64.b64encode(b"pair").decode()}}],
+    }
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    with pytest.raises(ssl.SSLError):  # it got as far as reading "authority" as a certificate
+        Cluster(name="x", kubeconfig=tmp_path / "config").ssl_context()
+    config["users"] = [{"name": "u", "user": {"token": "t"}}]
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    with pytest.raises(UsageError, match="has no client certificate; use kubectl"):
+        Cluster(name="x", kubeconfig=tmp_path / "config").ssl_context()

@@ -24,15 +24,19 @@ def require_root(purpose: str) -> None:
         )
 
 
-def ensure_program(program: str, package: str) -> Path:
-    """The path of a program, after installing the package that brings it if there is none."""
+def ensure_program(program: str, *packages: str) -> Path:
+    """The path of a program, after installing what brings it if there is none: one package after the other,
+    since Debian's releases split them differently.
+    """
     if found := _which(program):
         return found
-    install([package], f"the program {program}")
-    if found := _which(program):
-        return found
+    for package in packages:
+        install([package], f"the program {program}")
+        if found := _which(program):
+            return found
     raise PrerequisiteError(
-        f"the package {package} is installed and brought no program {program}; reinstall it"
+        f"{' and '.join(packages)} are installed and brought no program {program}; "
+        f"reinstall them by `apt-get install --reinstall {' '.join(packages)}`, or put {program} into PATH"
     )
 
 
@@ -71,11 +75,13 @@ class _NoServiceStart:
     """Keep a package's service from starting: the tool runs its own instances on its own ports."""
 
     _policy = Path("/usr/sbin/policy-rc.d")
+    _text = "#!/bin/sh\n# devcluster: only while it installs packages\nexit 101\n"
 
     def __enter__(self) -> None:
-        self._ours = not self._policy.exists()
+        # One with our text was left by a run that was killed here.
+        self._ours = not self._policy.exists() or self._policy.read_text() == self._text
         if self._ours:
-            self._policy.write_text("#!/bin/sh\nexit 101\n")
+            self._policy.write_text(self._text)
             self._policy.chmod(0o755)
 
     def __exit__(self, *_: object) -> None:

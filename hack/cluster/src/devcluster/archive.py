@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -24,7 +26,7 @@ def write_image(
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     config = json.dumps(
         {
-            "architecture": "amd64",
+            "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "config": {"Entrypoint": list(entrypoint) if entrypoint else None, "Env": [_PATH]},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +124,26 @@ def unmount_below(*directories: Path) -> None:
     for point in mounts_below(*directories):
         with contextlib.suppress(CommandError):
             run(["umount", "-l", point], timeout=30)
+
+
+@contextlib.contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """A directory for what is being made; what a killed run left under that name goes first.
+
+    To be used under a lock, since nothing tells a left one from one in use.
+    """
+    for left in parent.glob(f".{name}.*"):
+        _remove(left)
+    made = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=parent))
+    try:
+        yield made
+    finally:
+        _remove(made)
+
+
+def _remove(directory: Path) -> None:
+    unmount_below(directory)  # debootstrap mounts /proc; killed in between, it leaves it
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def delete_interface(name: str) -> None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devcluster import bench, controlplane, docker, images, kindcluster, prometheus, tools
+from devcluster import bench, cleanup, controlplane, docker, images, kindcluster, prometheus, tools
 from devcluster.controlplane import ControlPlane
 from devcluster.errors import DevClusterError, PrerequisiteError, UsageError
 from devcluster.kindcluster import KindCluster
-from devcluster.paths import cache_dir
+from devcluster.paths import cache_dir, state_dir
 from devcluster.progress import say
 from devcluster.statefile import all_states
 
@@ -31,6 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted; what had been started was ended", file=sys.stderr)
         return 130
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(
+            f"error: {error}; see whether the disk has room and the cache ({cache_dir()}) and the state "
+            f"({state_dir()}) belong to you, then run this again",
+            file=sys.stderr,
+        )
+        return 1
     return code
 
 
@@ -51,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser(
         "down", help="end control planes and Prometheus servers and remove every trace of them"
     )
-    down.add_argument("--name", help="only the control plane of this name (default: all)")
+    down.add_argument("--name", help="only the control plane of this name (default: all that no test uses)")
     down.set_defaults(run=_down)
 
     status = commands.add_parser("status", help="list what runs")
@@ -150,6 +158,8 @@ def _down(arguments: argparse.Namespace) -> int:
     states = all_states(controlplane.parent_dir())
     if arguments.name is None:
         states += all_states(prometheus.parent_dir())
+        # What a process that lives has made for itself, it also removes.
+        states = [state for state in states if state.owner is None or state.orphaned()]
     else:
         states = [state for state in states if state.name == arguments.name]
     for state in states:
@@ -196,7 +206,7 @@ def _kind_down(arguments: argparse.Namespace) -> int:
     found = [name for name in chosen if kindcluster.kind_down(name)]
     say(f"removed {', '.join(found)}" if found else "there was no kind cluster to remove")
     if not kindcluster.names() and not arguments.name:
-        kindcluster.stop_idle_daemon()
+        docker.stop_idle()
     return 0
 
 
@@ -251,6 +261,9 @@ def _clean_cache(_: argparse.Namespace) -> int:
         raise PrerequisiteError(
             "the private Docker daemon uses the cache; end it by `python -m devcluster kind-down` first"
         )
-    shutil.rmtree(cache_dir(), ignore_errors=True)
+    docker.stop_private()  # where it was killed, its containers' file systems are still mounted in the cache
+    cleanup.unmount_below(cache_dir())
+    if cache_dir().exists():
+        shutil.rmtree(cache_dir())
     say(f"removed {cache_dir()}")
     return 0

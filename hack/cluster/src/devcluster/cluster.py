@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ class Cluster:
         )
 
     def _entry(self, section: str, kind: str) -> dict[str, Any]:
-        config = yaml.safe_load(self.kubeconfig.read_text())
+        config = _parsed(self.kubeconfig, self.kubeconfig.stat().st_mtime_ns)
         context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
         entry: dict[str, Any] = next(e[kind] for e in config[section] if e["name"] == context[kind])
         return entry
@@ -174,24 +175,40 @@ class Cluster:
     def ssl_context(self) -> ssl.SSLContext:
         """For TLS to the API server with the kubeconfig's own CA and client certificate."""
         cluster, user = self._entry("clusters", "cluster"), self._entry("users", "user")
-        if "client-certificate-data" not in user:
+        certificate = _embedded(user, "client-certificate", self.kubeconfig)
+        if certificate is None:
             raise UsageError(
-                f"{self.kubeconfig} has no embedded client certificate; use kubectl() for this cluster"
+                f"{self.kubeconfig} has no client certificate; use kubectl() for this cluster, "
+                "or a kubeconfig that has one"
             )
-        context = ssl.create_default_context(
-            cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
-        )
-        # ssl loads a client certificate from files only.
-        with tempfile.TemporaryDirectory() as directory:
-            pair = Path(directory) / "client.pem"
-            pair.touch(mode=0o600)
-            pair.write_bytes(
-                base64.b64decode(user["client-certificate-data"])
-                + b"\n"
-                + base64.b64decode(user["client-key-data"])
-            )
-            context.load_cert_chain(pair)
-        return context
+        key = _embedded(user, "client-key", self.kubeconfig) or b""
+        authority = _embedded(cluster, "certificate-authority", self.kubeconfig)
+        return _tls(authority, certificate + b"\n" + key)
+
+
+@lru_cache(maxsize=64)
+def _parsed(kubeconfig: Path, written: int) -> dict[str, Any]:  # noqa: ARG001 - a file written anew is read anew
+    loaded: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    return loaded
+
+
+def _embedded(entry: Mapping[str, Any], key: str, kubeconfig: Path) -> bytes | None:
+    """What a kubeconfig holds under `KEY-data`, or in the file that it names under `KEY`."""
+    if data := entry.get(f"{key}-data"):
+        return base64.b64decode(data)
+    return (kubeconfig.parent / entry[key]).read_bytes() if entry.get(key) else None
+
+
+@lru_cache(maxsize=64)
+def _tls(authority: bytes | None, pair: bytes) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority.decode() if authority else None)
+    # ssl loads a client certificate from files only.
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "client.pem"
+        file.touch(mode=0o600)
+        file.write_bytes(pair)
+        context.load_cert_chain(file)
+    return context
 
 
 def existing(kubeconfig: Path | None = None) -> Cluster:

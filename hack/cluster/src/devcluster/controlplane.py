@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from devcluster import tools
 from devcluster.cluster import Cluster, checked_name
 from devcluster.components import Starter
 from devcluster.errors import UsageError
+from devcluster.locks import exclusive
 from devcluster.paths import GIB, require_free, state_dir
 from devcluster.ports import require_free as require_free_port
 from devcluster.processes import ProcessRecord
@@ -59,13 +61,15 @@ class ControlPlane(Cluster):
         if port is not None:
             require_free_port(port, "the API server")
         require_free(state_dir(), GIB // 2, "a control plane")
-        state = _claim(chosen, lasting)
-        try:
-            with step(f"starting the control plane {chosen}"):
-                Starter(state, port).run(scheduler=scheduler or kwok_nodes > 0, kwok_nodes=kwok_nodes)
-        except BaseException:
-            state.destroy(grace_seconds=0.3)
-            raise
+        lock = state_dir() / "locks" / f"control-plane-{chosen}.lock"
+        with exclusive(lock) if name else nullcontext():  # a name made up here is nobody else's
+            state = _claim(chosen, lasting)
+            try:
+                with step(f"starting the control plane {chosen}"):
+                    Starter(state, port).run(scheduler=scheduler or kwok_nodes > 0, kwok_nodes=kwok_nodes)
+            except BaseException:
+                state.destroy(grace_seconds=0.3)
+                raise
         return cls(name=chosen, kubeconfig=state.directory / "kubeconfig", directory=state.directory)
 
     @classmethod

@@ -6,13 +6,12 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster.apt import ensure_program, require_root
-from devcluster.cleanup import unmount_below
+from devcluster.cleanup import scratch
 from devcluster.errors import CommandError, PrerequisiteError
 from devcluster.locks import exclusive
 from devcluster.paths import GIB, cache_dir, require_free
@@ -67,21 +66,17 @@ class Root:
         ensure_program("debootstrap", "debootstrap")
         path.parent.mkdir(parents=True, exist_ok=True)
         require_free(path.parent, 2 * GIB, f"the root file system {self.name}")
-        scratch = Path(tempfile.mkdtemp(prefix=f".{self.name}-", dir=path.parent))
-        try:
-            root = scratch / "root"
+        with scratch(path.parent, self.name) as directory:
+            root, archive = directory / "root", directory / "root.tar"
             with step(f"bootstrapping Debian {SUITE} for {self.name}"):
                 _debootstrap(root, self.include)
-            for directory in _DROPPED:
-                _empty(root / directory)
+            for dropped in _DROPPED:
+                _empty(root / dropped)
             if self.finish:
                 self.finish(root)
-            pack(root, scratch / "root.tar")
-            _size_file(path).write_text(str((scratch / "root.tar").stat().st_size))
-            (scratch / "root.tar").rename(path)
-        finally:
-            unmount_below(scratch)  # debootstrap mounts /proc; killed in between, it leaves it
-            shutil.rmtree(scratch, ignore_errors=True)
+            pack(root, archive)
+            _size_file(path).write_text(str(archive.stat().st_size))
+            archive.rename(path)
 
 
 def pack(root: Path, archive: Path) -> None:

@@ -19,13 +19,16 @@ from pathlib import Path
 from devcluster import capabilities, cleanup, processes
 from devcluster.apt import ensure_program, require_root
 from devcluster.errors import CommandError, NotReadyError, PrerequisiteError
-from devcluster.locks import exclusive
+from devcluster.locks import exclusive, free, shared
 from devcluster.paths import GIB, cache_dir, require_free
 from devcluster.processes import run, tail
 from devcluster.progress import say, step
 from devcluster.statefile import ClusterState
 
 _PROBE_SECONDS = 8.0
+_PATIENCE_SECONDS = 60.0
+_PULL_SECONDS = 900.0
+_SYSTEM_CONTAINERD = Path("/run/containerd/containerd.sock")
 _NEEDED_BYTES = 6 * GIB
 
 
@@ -63,7 +66,11 @@ class Docker:
         return self.run("image", "inspect", "--format", "{{.Id}}", reference).strip()
 
     def try_pull(self, reference: str, *, silence_seconds: float = 15.0) -> bool:
-        """Pull an image if a registry answers within `silence_seconds`; False, quickly, where none does."""
+        """Pull an image if a registry answers within `silence_seconds`; False, quickly, where none does.
+
+        A pull that has begun gets a quarter of an hour: its output has one line for each layer, not for
+        each megabyte.
+        """
         process = subprocess.Popen(
             [client(), "pull", reference],
             env={**os.environ, **self.env},
@@ -76,9 +83,8 @@ class Docker:
             os.set_blocking(process.stdout.fileno(), False)
             deadline = time.monotonic() + silence_seconds
             while process.poll() is None:
-                # Each line of progress shows that a registry is there, and earns more time.
                 if process.stdout.read():
-                    deadline = time.monotonic() + max(silence_seconds, 60.0)
+                    deadline = time.monotonic() + _PULL_SECONDS
                 if time.monotonic() > deadline:
                     process.kill()
                 time.sleep(0.05)
@@ -87,27 +93,33 @@ class Docker:
 
 def client() -> Path:
     """Debian's own docker command where it is installed: it fits the private daemon; else any in PATH."""
-    debian = Path("/usr/bin/docker")
-    return debian if debian.exists() else ensure_program("docker", "docker.io")
+    # From Debian 13 on, docker.io is the daemon alone.
+    return _DEBIANS if _DEBIANS.exists() else ensure_program("docker", "docker.io", "docker-cli")
+
+
+_DEBIANS = Path("/usr/bin/docker")
 
 
 def existing_daemon() -> Docker | None:
     """The daemon that answers to a plain `docker` command (honours DOCKER_HOST), or None."""
+    if os.environ.get("DOCKER_HOST") == _private().host:
+        return None  # `status` told its address, and somebody exported it: it is still the private one
+    command = _DEBIANS if _DEBIANS.exists() else "docker"
     try:
-        found = run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=_PROBE_SECONDS).strip()
+        found = run([command, "version", "--format", "{{.Server.Version}}"], timeout=_PROBE_SECONDS).strip()
     except (CommandError, PrerequisiteError):
         return None
     return Docker(host=None) if found else None
 
 
 def obtain() -> Docker:
-    """A daemon that answers: the machine's, the private one if it runs, else the private one started now."""
-    return existing_daemon() or private_if_running() or start_private()
+    """A daemon that answers: the private one if it runs, the machine's, else the private one started now."""
+    return current() or start_private()
 
 
 def current() -> Docker | None:
     """A daemon that answers now, without starting one."""
-    return existing_daemon() or private_if_running()
+    return private_if_running() or existing_daemon()
 
 
 # --- the private daemon
@@ -142,16 +154,49 @@ def _private() -> Docker:
     return Docker(host=host, env={"DOCKER_HOST": host, "DOCKER_CONFIG": str(run_dir() / "client")})
 
 
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """Keeps other processes from ending an idle private daemon between its start and the first container."""
+    with shared(_use_lock()):
+        yield
+
+
+def _use_lock() -> Path:
+    return cache_dir() / "locks" / "docker-use.lock"
+
+
 def private_if_running() -> Docker | None:
-    """The private daemon if it answers, or None."""
-    if not (run_dir() / "docker.sock").exists():
-        return None
+    """The private daemon if it answers, or None; NotReadyError if it runs and does not answer for long."""
     docker = _private()
-    try:
-        docker.run("version", "--format", "{{.Server.Version}}", timeout=_PROBE_SECONDS)
-    except CommandError:
+    if _answers(docker, _PROBE_SECONDS):
+        return docker
+    alive = [record for record in ClusterState.load(run_dir()).running() if record.name == "dockerd"]
+    if not alive:
         return None
-    return docker
+    # Slow is not dead: on a busy machine, to take it for dead would be to kill its nodes.
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    with step("waiting for the private Docker daemon, which does not answer yet"):
+        while (left := deadline - time.monotonic()) > 0 and alive[0].alive():
+            if _answers(docker, left):
+                return docker
+            time.sleep(0.1)
+    if not alive[0].alive():
+        return None
+    raise NotReadyError(
+        f"the private Docker daemon (process {alive[0].pid}) runs and did not answer within "
+        f"{_PATIENCE_SECONDS:.0f} s; wait until the machine is less busy, or end it by "
+        f"`kill -9 {alive[0].pid}` and clean up by `python -m devcluster kind-down`"
+    )
+
+
+def _answers(docker: Docker, seconds: float) -> bool:
+    if not (run_dir() / "docker.sock").exists():
+        return False
+    try:
+        docker.run("version", "--format", "{{.Server.Version}}", timeout=seconds)
+    except CommandError:
+        return False
+    return True
 
 
 def start_private() -> Docker:
@@ -170,7 +215,8 @@ def start_private() -> Docker:
         state.save()
         try:
             with step("starting a private Docker daemon"):
-                state.spawn("dockerd", [dockerd, *_daemon_flags()], env={"TMPDIR": "/tmp"})
+                flags = [*_daemon_flags(), *_own_containerd(state)]
+                state.spawn("dockerd", [dockerd, *flags], env={"TMPDIR": "/tmp"})
                 docker = _wait_until_it_answers(state)
             _discard_leftovers(docker)
         except BaseException:
@@ -180,14 +226,20 @@ def start_private() -> Docker:
 
 
 def _daemon_flags() -> list[str]:
+    # The machine's own configuration is for the machine's own daemon, and may contradict these flags.
+    (run_dir() / "daemon.json").write_text("{}")
     flags = [
+        f"--config-file={run_dir()}/daemon.json",
         f"--host=unix://{run_dir()}/docker.sock",
         f"--data-root={data_root()}",
         f"--exec-root={run_dir()}/exec",
         f"--pidfile={run_dir()}/dockerd.pid",
         f"--cgroup-parent={cgroup_parent()}",
+        # Where systemd runs, Docker would have it make the groups, and take only names that end in .slice.
+        "--exec-opt=native.cgroupdriver=cgroupfs",
         "--bridge=none",
         "--iptables=false",
+        "--ip6tables=false",
         "--ip-masq=false",
     ]
     if absent := capabilities.missing():
@@ -196,6 +248,33 @@ def _daemon_flags() -> list[str]:
         # The score may only be raised without CAP_SYS_RESOURCE, and Docker lowers its own.
         flags += [f"--add-runtime=reduced={wrapper}", "--default-runtime=reduced", "--oom-score-adjust=0"]
     return flags
+
+
+def _own_containerd(state: ClusterState) -> list[str]:
+    """The flags for a containerd of its own where the machine runs one, which dockerd would use instead."""
+    if not _SYSTEM_CONTAINERD.exists():
+        return []  # then dockerd starts and ends one by itself
+    config, socket = run_dir() / "containerd.toml", run_dir() / "containerd.sock"
+    config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    state.spawn(
+        "containerd",
+        [
+            ensure_program("containerd", "containerd"),
+            f"--config={config}",
+            f"--address={socket}",
+            f"--root={data_root()}/containerd/private",
+            f"--state={run_dir()}/containerd",
+        ],
+    )
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not socket.exists():
+        if time.monotonic() > deadline or not state.processes[0].alive():
+            raise NotReadyError(
+                f"containerd did not listen within {_PATIENCE_SECONDS:.0f} s; the end of its log:\n"
+                f"{tail(state.log('containerd'))}"
+            )
+        time.sleep(0.05)
+    return [f"--containerd={socket}"]
 
 
 def _write_runtime(absent: list[str]) -> Path:
@@ -219,15 +298,16 @@ exec {ensure_program("runc", "runc")} "$@"
 
 
 def _wait_until_it_answers(state: ClusterState) -> Docker:
-    deadline = time.monotonic() + 60
+    docker, deadline = _private(), time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if docker := private_if_running():
+        if _answers(docker, _PROBE_SECONDS):
             return docker
-        if not state.processes[0].alive():
+        if not state.processes[-1].alive():
             break
         time.sleep(0.1)
     raise NotReadyError(
-        f"dockerd did not answer within 60 s; the end of its log:\n{tail(state.log('dockerd'))}"
+        f"dockerd did not answer within {_PATIENCE_SECONDS:.0f} s; the end of its log:\n"
+        f"{tail(state.log('dockerd'))}"
     )
 
 
@@ -244,7 +324,7 @@ def stop_private() -> list[str]:
     if not state.directory.exists():
         return []
     require_root("stopping the private Docker daemon")
-    if docker := private_if_running():
+    if _answers(docker := _private(), _PROBE_SECONDS):
         with contextlib.suppress(CommandError):
             _discard_leftovers(docker)
     stopped = processes.stop([r for r in state.running() if r.name == "dockerd"], grace_seconds=15)
@@ -259,10 +339,16 @@ def stop_private() -> list[str]:
 
 @contextlib.contextmanager
 def for_a_while() -> Iterator[Docker]:
-    """A daemon for a block of work; a private one ends with it unless it has containers."""
-    docker = obtain()
+    """A daemon for a block of work; a private one ends with it unless somebody else uses it."""
     try:
-        yield docker
+        with in_use():
+            yield obtain()
     finally:
-        if docker.private and private_if_running() and not docker.containers():
+        stop_idle()
+
+
+def stop_idle() -> None:
+    """End the private daemon, or what a crash left of it, unless it has containers or another user."""
+    with free(_use_lock()) as nobody_uses_it:
+        if nobody_uses_it and ((running := private_if_running()) is None or not running.containers()):
             stop_private()

@@ -64,26 +64,28 @@ def build(daemon: Docker, images: Iterable[ProjectImage]) -> dict[str, str]:
 
 def base_image(daemon: Docker) -> str:
     """The public Python image where the daemon has it or can pull it, else one from Debian's packages."""
-    if daemon.has_image(PUBLIC_BASE) or daemon.try_pull(PUBLIC_BASE):
-        return PUBLIC_BASE
     root = Root(
         "python-base", ("python3", "python3-venv", "ca-certificates"), recipe="3", finish=_finish_base
     )
-    reference = f"modelrollout/python-base:{root.key}"
-    if not daemon.has_image(reference):
-        archive = root.archive()
-        with step(f"importing {reference}"):
-            daemon.run(
-                "import",
-                "--change",
-                'CMD ["python3"]',
-                "--change",
-                "ENV LANG=C.UTF-8",
-                archive,
-                reference,
-                timeout=300,
-            )
-    return reference
+    own = f"modelrollout/python-base:{root.key}"
+    for reference in (PUBLIC_BASE, own):
+        if daemon.has_image(reference):
+            return reference
+    if daemon.try_pull(PUBLIC_BASE):
+        return PUBLIC_BASE
+    archive = root.archive()
+    with step(f"importing {own}"):
+        daemon.run(
+            "import",
+            "--change",
+            'CMD ["python3"]',
+            "--change",
+            "ENV LANG=C.UTF-8",
+            archive,
+            own,
+            timeout=300,
+        )
+    return own
 
 
 def _finish_base(root: Path) -> None:

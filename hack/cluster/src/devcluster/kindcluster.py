@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import yaml
 
-from devcluster import cleanup, docker, nodeimage, tools, verify
+from devcluster import cleanup, docker, nodeimage, processes, tools, verify
 from devcluster.cluster import Cluster, checked_name
 from devcluster.docker import Docker
 from devcluster.errors import CommandError, NotReadyError, UnknownImageError, UsageError
@@ -25,9 +25,10 @@ from devcluster.processes import run
 from devcluster.progress import say, step
 from devcluster.statefile import ClusterState, all_states
 
-__all__ = ["KindCluster", "default_name", "kind_down", "logs", "names", "parent_dir", "stop_idle_daemon"]
+__all__ = ["KindCluster", "default_name", "kind_down", "logs", "names", "parent_dir"]
 
 _LABEL = "io.x-k8s.kind.cluster"
+_ROLE = "io.x-k8s.kind.role"
 _CREATE_SECONDS = 300
 _NETWORK = "kind"
 
@@ -54,45 +55,51 @@ class KindCluster(Cluster):
         settings = load_config(config or repository_root() / "kind-config.yaml")
         chosen = checked_name(name or str(settings.get("name", "kind")))
         with exclusive(state_dir() / "locks" / f"kind-{chosen}.lock"):
-            if (running := cls.attach(chosen)) is not None:
+            # A machine that is busy answers late, and what does not answer is removed.
+            if (running := cls.attach(chosen, patience=60)) is not None:
                 return running
             kind_down(chosen)  # what a crash or a reboot left
             require_free(state_dir(), 2 * GIB, "a kind cluster")
-            daemon = docker.obtain()
-            image = _node_image(daemon, settings, build=rebuild)
-            cluster = cls(
-                name=chosen,
-                kubeconfig=_directory(chosen) / "kubeconfig",
-                directory=_directory(chosen),
-                docker=daemon,
-            )
             try:
-                cluster._create(settings, image)
+                with docker.in_use():
+                    daemon = docker.obtain()
+                    _refuse_a_strangers(chosen, daemon)
+                    image = _node_image(daemon, settings, build=rebuild)
+                    cluster = cls(
+                        name=chosen,
+                        kubeconfig=_directory(chosen) / "kubeconfig",
+                        directory=_directory(chosen),
+                        docker=daemon,
+                    )
+                    cluster._create(settings, image)
             except BaseException:
                 kind_down(chosen)
                 raise
         return cluster
 
     @classmethod
-    def attach(cls, name: str) -> Self | None:
-        """The cluster of that name if it runs and its API server answers, or None."""
+    def attach(cls, name: str, *, patience: float = 10) -> Self | None:
+        """The cluster of that name if it runs and its API server answers within `patience` seconds, or
+        None.
+        """
         directory = _directory(checked_name(name))
-        daemon = docker.current()
-        if daemon is None or not ClusterState.load(directory).facts.get("ready"):
+        state = ClusterState.load(directory)
+        if not state.facts.get("ready") or (daemon := _daemon_of(state)) is None:
             return None
         cluster = cls(name=name, kubeconfig=directory / "kubeconfig", directory=directory, docker=daemon)
         try:
             running = daemon.run("ps", "--format", "{{.Names}}", "--filter", f"label={_LABEL}={name}").split()
-            if set(running) != set(ClusterState.load(directory).facts["nodes"]):
+            if not set(running) >= set(state.facts["nodes"]):
                 return None
-            cluster.wait_for_api(timeout=10)
+            cluster.wait_for_api(timeout=patience)
         except (CommandError, NotReadyError, OSError):
             return None
         return cluster
 
     def nodes(self) -> list[str]:
-        """The names of the node containers."""
-        return sorted(self.docker.containers(label=f"{_LABEL}={self.name}"))
+        """The names of the node containers; a load balancer before several control planes is none."""
+        balancers = self.docker.containers(label=f"{_ROLE}=external-load-balancer")
+        return sorted({*self.docker.containers(label=f"{_LABEL}={self.name}")} - {*balancers})
 
     def load_images(self, *references: str) -> None:
         """Put images of the Docker daemon into every node; UnknownImageError if the daemon lacks one."""
@@ -125,7 +132,10 @@ class KindCluster(Cluster):
 
     def _create(self, settings: dict[str, Any], image: str) -> None:
         self.directory.mkdir(parents=True, mode=0o700)
-        state = ClusterState(self.directory, facts={"network_was_there": _network_exists(self.docker)})
+        state = ClusterState(
+            self.directory,
+            facts={"network_was_there": _network_exists(self.docker), "private": self.docker.private},
+        )
         if not self.docker.private:  # a private daemon remembers, and restores, by itself
             state.facts["machine"] = cleanup.remember_machine()
         state.save()
@@ -151,7 +161,8 @@ class KindCluster(Cluster):
                     "180s",
                 ],
                 timeout=_CREATE_SECONDS,
-                env=_kind_env(self.docker),
+                # Marked, so that it is found and ended if this process is killed.
+                env={**_kind_env(self.docker), processes.MARKER: str(self.directory)},
             )
         with step("proving that Services and DNS answer"):
             verify.prove(self.docker, self, self.nodes())
@@ -198,12 +209,22 @@ class KindCluster(Cluster):
 
 
 def kind_down(name: str) -> bool:
-    """Remove the cluster of that name, whatever state it is in; whether there was anything."""
+    """Remove the cluster of that name, whatever state it is in; whether there was anything.
+
+    NotReadyError if it is on the machine's own Docker daemon and that one does not answer.
+    """
     directory = _directory(checked_name(name))
     state = ClusterState.load(directory)
-    daemon = docker.current()
     found = directory.exists()
-    if daemon is not None:
+    processes.stop(processes.marked(directory))  # kind itself, where only its caller was killed
+    daemon = _daemon_of(state)
+    if daemon is None and state.facts.get("private") is False:
+        raise NotReadyError(
+            f"the kind cluster {name} is on the machine's own Docker daemon, which does not answer; "
+            "start it (`systemctl start docker`), then run this again"
+        )
+    # Elsewhere than on the private daemon only what is recorded: somebody may use kind without this tool.
+    if daemon is not None and (found or daemon.private):
         containers = daemon.containers(label=f"{_LABEL}={name}")
         if containers:
             found = True
@@ -213,19 +234,30 @@ def kind_down(name: str) -> bool:
         if found and state.facts.get("network_was_there") is False:
             with suppress(CommandError):
                 daemon.run("network", "rm", _NETWORK)
-    if daemon is None or daemon.private:
-        stop_idle_daemon()
+    docker.stop_idle()
     if directory.exists():
         cleanup.restore_machine(state.facts.get("machine", {}))
         state.destroy()
     return found
 
 
-def stop_idle_daemon() -> None:
-    """End the private daemon, or what a crash left of it, unless it has containers."""
-    running = docker.private_if_running()
-    if running is None or not running.containers():
-        docker.stop_private()
+def _daemon_of(state: ClusterState) -> Docker | None:
+    """The daemon on which a cluster was made, if it answers; for one not recorded, any that does."""
+    match state.facts.get("private"):
+        case True:
+            return docker.private_if_running()
+        case False:
+            return docker.existing_daemon()
+        case _:
+            return docker.private_if_running() or docker.existing_daemon()
+
+
+def _refuse_a_strangers(name: str, daemon: Docker) -> None:
+    if daemon.containers(label=f"{_LABEL}={name}"):
+        raise UsageError(
+            f"there is a kind cluster {name} that this tool did not start; remove it by "
+            f"`kind delete cluster --name {name}`, or choose another name"
+        )
 
 
 def names() -> list[str]:
@@ -239,8 +271,12 @@ def _directory(name: str) -> Path:
 
 def _node_image(daemon: Docker, settings: dict[str, Any], *, build: bool) -> str:
     """The image that the configuration names, or kind's published one, or one that is built."""
-    given = {str(node["image"]) for node in settings.get("nodes", []) if "image" in node}
-    built = nodeimage.NodeImage.for_this_machine()
+    given = {str(node["image"]) for node in settings.get("nodes") or [] if "image" in node}
+    built = nodeimage.NodeImage()
+    if len(given) > 1:
+        raise UsageError(
+            f"expected one image for all nodes in kind's configuration, it names {', '.join(sorted(given))}"
+        )
     if given and not build:
         return given.pop()
     if build or daemon.has_image(built.reference):

@@ -13,6 +13,13 @@ from devcluster import capabilities
 from devcluster.errors import UsageError
 from devcluster.paths import repository_root
 
+# Added to the configuration that kind's images carry, which has this version and this name of the plugin.
+_KEEP_OOM_SCORE = """\
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+"""
+
 
 def load_config(file: Path) -> dict[str, Any]:
     """Read kind's configuration; UsageError if it is none."""
@@ -26,15 +33,29 @@ def load_config(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"expected kind's configuration (`kind: Cluster`) in {file}; write one as in kind's documentation"
         )
+    nodes = loaded.get("nodes") or []
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
+        raise UsageError(
+            f"expected a list of nodes (`- role: control-plane`) under `nodes` in {file}, got {nodes!r}"
+        )
     return loaded
 
 
-def adapted(settings: dict[str, Any], *, cgroups: int | None = None) -> dict[str, Any]:
-    """With what this machine needs: a kubelet refuses version 1 control groups unless told."""
-    patches = list(settings.get("kubeadmConfigPatches", []))
+def adapted(
+    settings: dict[str, Any], *, cgroups: int | None = None, missing: list[str] | None = None
+) -> dict[str, Any]:
+    """With what this machine needs.
+
+    A kubelet refuses version 1 control groups unless told, and containerd starts no pod where it may not
+    lower the out-of-memory score that the kubelet asks for.
+    """
+    patches = list(settings.get("kubeadmConfigPatches") or [])
+    runtime = list(settings.get("containerdConfigPatches") or [])
     if (cgroups or capabilities.cgroup_version()) == 1:
         patches.append("kind: KubeletConfiguration\nfailCgroupV1: false\n")
-    return {**settings, "kubeadmConfigPatches": patches}
+    if "CAP_SYS_RESOURCE" in (capabilities.missing() if missing is None else missing):
+        runtime.append(_KEEP_OOM_SCORE)
+    return {**settings, "kubeadmConfigPatches": patches, "containerdConfigPatches": runtime}
 
 
 def free_subnet(routes: str) -> str:

@@ -18,3 +18,26 @@ def exclusive(path: Path) -> Iterator[None]:
         with step(f"waiting for another process that holds {path.name}"):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` together with any number of others that share it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        with step(f"waiting for another process that holds {path.name}"):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def free(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` if nobody else does; yields whether it is held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -11,12 +11,12 @@ import json
 import re
 import shutil
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import capabilities, golang
+from devcluster import golang
 from devcluster.archive import write_image
+from devcluster.cleanup import scratch
 from devcluster.debian import Root, pack
 from devcluster.docker import Docker
 from devcluster.golang import GoProgram, binary
@@ -26,7 +26,7 @@ from devcluster.paths import GIB, cache_dir, require_free
 from devcluster.processes import run
 from devcluster.progress import say, step
 
-_RECIPE = "1"  # raise it whenever this file or nodelayer.py changes what comes out
+_RECIPE = "2"  # raise it whenever this file or nodelayer.py changes what comes out
 _PACKAGES = (
     "systemd",
     "systemd-sysv",
@@ -64,19 +64,12 @@ _PROGRAMS = (
 
 @dataclass(frozen=True)
 class NodeImage:
-    """The image of one content: whether root may lower its out-of-memory score is part of it."""
-
-    keep_oom_score: bool
-
-    @classmethod
-    def for_this_machine(cls) -> NodeImage:
-        """The image that fits what this machine allows."""
-        return cls(keep_oom_score="CAP_SYS_RESOURCE" in capabilities.missing())
+    """The image of what go.mod and this module pin."""
 
     @property
     def reference(self) -> str:
         """The image's name; its tag is derived from everything that goes into it."""
-        parts = [_RECIPE, _root().key, str(self.keep_oom_score), *(golang.content_key(p) for p in _PROGRAMS)]
+        parts = [_RECIPE, _root().key, *(golang.content_key(p) for p in _PROGRAMS)]
         digest = hashlib.sha256("|".join(parts).encode()).hexdigest()[:12]
         return f"modelrollout/kind-node:{golang.kubernetes_version()}-{digest}"
 
@@ -93,19 +86,18 @@ class NodeImage:
     def _build(self, docker: Docker, reference: str) -> None:
         archive = _root().archive()
         programs = {program.name: binary(program) for program in _PROGRAMS}
-        scratch = Path(tempfile.mkdtemp(prefix=".node-image-", dir=cache_dir()))
         base = f"modelrollout/kind-base:{reference.rpartition('-')[2]}"
-        try:
-            root = scratch / "root"
+        with scratch(cache_dir(), "node-image") as directory:
+            root = directory / "root"
             root.mkdir()
             with step("assembling the node's file system"):
                 run(["tar", "-C", root, "-xf", archive], timeout=300)
                 _install(root, programs)
-                _configure(root, programs["ctr"], keep_oom_score=self.keep_oom_score)
-                pack(root, scratch / "base.tar")
-                _import(docker, scratch / "base.tar", base)
+                _configure(root, programs["ctr"])
+                pack(root, directory / "base.tar")
+                _import(docker, directory / "base.tar", base)
             with step("assembling the images of Kubernetes"):
-                release = _release(scratch, root, programs)
+                release = _release(directory, root, programs)
             with step("kind build node-image"):
                 run(
                     [
@@ -121,10 +113,8 @@ class NodeImage:
                         release,
                     ],
                     timeout=1200,
-                    env={**docker.env, "TMPDIR": str(scratch)},
+                    env={**docker.env, "TMPDIR": str(directory)},
                 )
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _root() -> Root:
@@ -159,7 +149,7 @@ def _install(root: Path, programs: dict[str, Path]) -> None:
         (root / directory).mkdir(parents=True, exist_ok=True)
 
 
-def _configure(root: Path, ctr: Path, *, keep_oom_score: bool) -> None:
+def _configure(root: Path, ctr: Path) -> None:
     """Leave only the services a node needs, and configure the container runtime."""
     for pattern in (
         "lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service",
@@ -187,11 +177,6 @@ def _configure(root: Path, ctr: Path, *, keep_oom_score: bool) -> None:
     )
     spec["process"].pop("rlimits", None)
     (root / "etc/containerd/cri-base.json").write_text(json.dumps(spec))
-    if keep_oom_score:
-        config = root / "etc/containerd/config.toml"
-        before = "restrict_oom_score_adj = false"
-        assert before in config.read_text(), f"kind's {config.name} has no line `{before}`"
-        config.write_text(config.read_text().replace(before, "restrict_oom_score_adj = true"))
     # Both are made anew by each node; a shared one would make all nodes the same machine.
     (root / "etc/machine-id").write_text("")
     (root / "var/lib/dbus/machine-id").unlink(missing_ok=True)
@@ -210,13 +195,13 @@ def _import(docker: Docker, archive: Path, reference: str) -> None:
     )
 
 
-def _release(scratch: Path, root: Path, programs: dict[str, Path]) -> Path:
+def _release(directory: Path, root: Path, programs: dict[str, Path]) -> Path:
     """An archive laid out as a Kubernetes release for servers, whose images are all that kind would pull."""
     version = golang.kubernetes_version()
-    files = scratch / "kubernetes/server/bin"
+    files = directory / "kubernetes/server/bin"
     files.mkdir(parents=True)
-    layer = component_layer(scratch / "layer", root, programs)
-    pause = _single_file_layer(scratch, programs["pause"])
+    layer = component_layer(directory / "layer", root, programs)
+    pause = _single_file_layer(directory, programs["pause"])
     images = run(
         [programs["kube"].parent / "kubeadm", "config", "images", "list", "--kubernetes-version", version],
         timeout=60,
@@ -236,15 +221,15 @@ def _release(scratch: Path, root: Path, programs: dict[str, Path]) -> Path:
     write_image(files / "kube-scheduler.tar", pause, tags=[_sandbox_image(root)], entrypoint=["/pause"])
     for name in ("kubeadm", "kubelet", "kubectl"):
         (files / name).write_text(f'#!/bin/sh\nexec /usr/lib/kube/{name} "$@"\n')
-    (scratch / "kubernetes/version").write_text(version)
-    release = scratch / "release.tar.gz"
+    (directory / "kubernetes/version").write_text(version)
+    release = directory / "release.tar.gz"
     with tarfile.open(release, "w:gz", compresslevel=0) as out:  # read once, by the next step
-        out.add(scratch / "kubernetes", "kubernetes")
+        out.add(directory / "kubernetes", "kubernetes")
     return release
 
 
-def _single_file_layer(scratch: Path, program: Path) -> Path:
-    layer = scratch / f"{program.name}.tar"
+def _single_file_layer(directory: Path, program: Path) -> Path:
+    layer = directory / f"{program.name}.tar"
     with tarfile.open(layer, "w") as out:
         out.add(program, program.name)
     return layer

@@ -77,6 +77,11 @@ def spawn(
             )
         except FileNotFoundError as error:
             raise PrerequisiteError(f"{name} cannot be started: there is no program {argv[0]}") from error
+        except OSError as error:
+            raise PrerequisiteError(
+                f"{name} cannot be started: {argv[0]} is no program for this machine ({error.strerror}); "
+                "build or install it for this one"
+            ) from error
     record = ProcessRecord.of(popen.pid, name)
     _children[popen.pid] = popen
     if record is None:

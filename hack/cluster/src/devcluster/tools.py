@@ -7,6 +7,7 @@ from pathlib import Path
 
 from devcluster import golang
 from devcluster.apt import ensure_program
+from devcluster.errors import UsageError
 
 
 def kubectl() -> Path:
@@ -44,6 +45,11 @@ def component(name: str) -> Path:
     built.
     """
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
+        if not Path(assets).is_dir():
+            raise UsageError(
+                f"expected KUBEBUILDER_ASSETS to name a directory of programs, there is no {assets}; "
+                "correct it, or unset it to have them built"
+            )
         given = Path(assets) / name
         if given.is_file():
             return given

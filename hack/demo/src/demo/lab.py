@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -49,13 +49,14 @@ class Lab:
     @classmethod
     def build(cls, options: Options, narrator: Narrator) -> Lab:
         """Bring up what is not there yet. Idempotent: a second demo starts from the first one's cluster."""
-        with narrator.step("Docker"):
-            daemon = docker.obtain()
-        with narrator.step("Images: operator, inference server, Prometheus (minutes the first time)"):
-            wanted = [image for image in images.ALL if image.name not in options.images]
-            built = {**options.images, **images.build(daemon, wanted)}
-        with narrator.step(f"The kind cluster {options.cluster}"):
-            cluster = KindCluster.up(name=options.cluster)
+        with ExitStack() as until_the_cluster_runs:
+            with narrator.step("Docker"):
+                daemon = until_the_cluster_runs.enter_context(docker.for_a_while())
+            with narrator.step("Images: operator, inference server, Prometheus (minutes the first time)"):
+                wanted = [image for image in images.ALL if image.name not in options.images]
+                built = {**options.images, **images.build(daemon, wanted)}
+            with narrator.step(f"The kind cluster {options.cluster}"):
+                cluster = KindCluster.up(name=options.cluster)
         lab = cls(cluster=cluster, options=options, narrator=narrator, images=built)
         with narrator.step("Images into the cluster"):
             cluster.load_images(*built.values())
