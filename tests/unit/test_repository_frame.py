@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,20 @@ def test_requirements_are_pinned_by_hash_and_name_no_address(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text
     assert not re.search(r"^--(index|extra|find|trusted)", text, re.MULTILINE)
+
+
+def declared(file: str) -> list[str]:
+    """What a requirement file asks for by itself."""
+    lines = (ROOT / file).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "-r"))]
+
+
+def test_packages_ask_for_what_is_pinned() -> None:
+    operator = tomllib.loads((ROOT / "operator/pyproject.toml").read_text())["project"]
+    server = tomllib.loads((ROOT / "inference-image/pyproject.toml").read_text())["project"]
+    assert operator["dependencies"] == declared("operator/requirements.in")
+    assert server["dependencies"] == declared("inference-image/requirements.in")
+    assert server["optional-dependencies"]["train"] == declared("inference-image/requirements-train.in")
 
 
 @pytest.mark.parametrize("lock", LOCKS[1:])
