@@ -80,10 +80,21 @@ def test_a_log_and_the_metrics_of_the_same_traffic_agree(tmp_path: Path) -> None
         with httpx.Client(base_url=server.url) as client:
             for text in texts:
                 client.post("/predict", json={"text": text}).raise_for_status()
+            suite = {"x-request-source": "validation"}
+            tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["route=regex"]}
+            client.post("/predict", json={"text": "route=regex"}, headers=suite).raise_for_status()
+            infer = "/v2/models/emotion/infer"
+            client.post(infer, json={"inputs": [tensor]}, headers=suite).raise_for_status()
+            client.post("/predict", json={}, headers=suite)
             page = client.get("/metrics").text
         server.terminate()
         assert server.process.wait(20) == 0
     (file,) = logs.iterdir()
+    sources = [json.loads(line)["source"] for line in file.read_text().splitlines()]
+    assert sources == ["client"] * 110 + ["validation"] * 2
+    assert 'model_requests_total{code="422",model="emotion",version="1"} 0.0' in page, (
+        "nor a refusal of theirs"
+    )
     with file.open("a") as stream:
         stream.write('{"cut sho\n[1, 2]\n\n')
     by_file, by_metrics = tally_files([file]), tally_metrics(page)
@@ -138,6 +149,7 @@ def test_a_model_that_always_says_joy_fails_and_says_where(server: ServerProcess
     assert line["score"] == pytest.approx({"smoke": 1 / 8, "tiebreak": 0}[suite])
     assert line["failures"][0]["seen"] == "joy"
     assert run(suite, "--url", server.url, "--threshold", "0")[0] == 0
+    assert tally_metrics(httpx.get(f"{server.url}/metrics").text).predictions == 0
 
 
 def test_a_server_without_our_paths_could_not_be_run() -> None:

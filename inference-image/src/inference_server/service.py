@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 Verdict = Literal["true", "false", "none"]
 SOURCE_CLIENT: Final = "client"
 SOURCE_SHADOW: Final = "shadow"
+SOURCE_VALIDATION: Final = "validation"
+SOURCE_HEADER: Final = "x-request-source"
+"""A request with ``validation`` here is answered and logged like any other, and counts in no metric: the
+questions of a suite are no sample of what clients ask, and would trip criteria on shares."""
 
 
 class State(enum.Enum):
@@ -259,7 +263,8 @@ class InferenceService:
         now = datetime.now(UTC)
         for text, answer in zip(texts, answers, strict=True):
             identity = answer.model.identity
-            answer.model.metrics.prediction(answer.prediction, seconds=seconds)
+            if source != SOURCE_VALIDATION:
+                answer.model.metrics.prediction(answer.prediction, seconds=seconds)
             if self._log.enabled:
                 self._log.put(
                     LogRecord(

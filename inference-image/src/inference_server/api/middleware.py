@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference_server.service import InferenceService, State
+from inference_server.service import SOURCE_HEADER, SOURCE_VALIDATION, InferenceService, State
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ class FrameMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         counted = is_counted(scope["method"], scope["path"])
+        counted = counted and headers.get(SOURCE_HEADER) != SOURCE_VALIDATION
         status = 0
 
         async def framed_send(message: Message) -> None:
@@ -62,7 +64,7 @@ class FrameMiddleware:
             await send(message)
 
         try:
-            body = await self._read(Headers(scope=scope), receive)
+            body = await self._read(headers, receive)
         except BodyRefused as refusal:
             if refusal.code != CLIENT_GONE:
                 await _answer(framed_send, refusal.code, str(refusal))

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from inference_server.service import SOURCE_HEADER, SOURCE_VALIDATION
+
 
 class UnreachableError(Exception):
     """The server does not answer as one that can be validated; the text says what was tried and seen."""
@@ -30,7 +32,8 @@ class Client:
         Raises:
             UnreachableError: it is not ready in time.
         """
-        client = cls(httpx.Client(base_url=url, timeout=timeout, trust_env=False))
+        uncounted = {SOURCE_HEADER: SOURCE_VALIDATION}
+        client = cls(httpx.Client(base_url=url, timeout=timeout, trust_env=False, headers=uncounted))
         ends = time.monotonic() + wait
         while True:
             seen = client._readiness()
