@@ -6,7 +6,11 @@ from typing import Final
 
 from grafana import Dashboard, Panel, Query, Variable, row, stat, table, timeseries
 
+from modelrollout.api.constants import SHADOW_SUFFIX
+
 CHOSEN: Final = 'namespace="$namespace",model="$model",version=~"$version"'
+FOR_CLIENTS: Final = f'pod!~".+{SHADOW_SUFFIX}-[a-z0-9]+-[a-z0-9]{{5}}"'
+"""Not the pods of shadow copies: no client sees what they answer."""
 
 
 def _rate(metric: str, *matchers: str) -> str:
@@ -31,14 +35,14 @@ def _per_version(title: str, promql: str, **more: object) -> Panel:
 
 
 PREDICTIONS: Final = _rate("model_predictions_total")
+SERVED: Final = _rate("model_requests_total", FOR_CLIENTS)
 
 _TRAFFIC = [
     row("Traffic"),
     timeseries(
         "Canary progress",
         Query(
-            promql=f"sum by (version) ({_rate('model_requests_total')}) "
-            f"/ ignoring (version) group_left () sum({_rate('model_requests_total')})",
+            promql=f"sum by (version) ({SERVED}) / ignoring (version) group_left () sum({SERVED})",
             legend="{{version}}",
         ),
         unit="percentunit",
@@ -47,7 +51,7 @@ _TRAFFIC = [
         maximum=1,
         help="The share of the requests that each version answers.",
     ),
-    _per_version("Requests", f"sum by (version) ({_rate('model_requests_total')})", unit="reqps", minimum=0),
+    _per_version("Requests", f"sum by (version) ({SERVED})", unit="reqps", minimum=0),
     _per_version(
         "Errors",
         _plain_share(_rate("model_requests_total", 'code=~"5.."'), _rate("model_requests_total")),

@@ -17,14 +17,19 @@ def _quantile(histogram: str) -> str:
     return f"histogram_quantile(0.99, sum by (le) (rate({histogram}_bucket[$__rate_interval])))"
 
 
+def _count(phases: str) -> str:
+    """How many rollouts are in one of the phases, each counted once while two replicas take turns."""
+    return f'count(max by (namespace, name) (modelrollout_phase{{phase=~"{phases}"}})) or vector(0)'
+
+
 _ALL = [
     row("All rollouts"),
     stat(
         "Under way",
-        _q('count(modelrollout_phase{phase=~"Validating|Shadow|Progressing|Observing|Paused"}) or vector(0)'),
+        _q(_count("Validating|Shadow|Progressing|Observing|Paused")),
     ),
-    stat("Taken back", _q('count(modelrollout_phase{phase=~"RollingBack|RolledBack"}) or vector(0)')),
-    stat("Invalid", _q('count(modelrollout_phase{phase="Invalid"}) or vector(0)')),
+    stat("Taken back", _q(_count("RollingBack|RolledBack"))),
+    stat("Invalid", _q(_count("Invalid"))),
     table(
         "Where each of them is",
         _q("max by (namespace, name, phase) (modelrollout_phase)", instant=True),
@@ -39,12 +44,13 @@ _ONE = [
     timeseries(
         "Weight",
         _q(f"max(modelrollout_weight_desired_percent{{{ONE}}})", "desired"),
+        _q(f"max(modelrollout_weight_achievable_percent{{{ONE}}})", "achievable"),
         _q(f"max(modelrollout_weight_observed_percent{{{ONE}}})", "observed"),
         unit="percent",
         minimum=0,
         maximum=100,
         width=12,
-        help="Desired is what the step asks for; observed is read back from the Service's ready endpoints.",
+        help="Desired is what the step asks for, achievable what whole pods allow of it; observed is read back from the Service's ready endpoints.",
     ),
     states(
         "Phase",
@@ -61,19 +67,20 @@ _ONE = [
     ),
     states(
         "Criteria that do not pass",
-        _q(f'max by (criterion, state) (modelrollout_criterion_state{{{ONE},state!="Pass"}}) or vector(0)',
+        _q(f'max by (criterion, state) (modelrollout_criterion_state{{{ONE},state!="Pass"}})',
            "{{criterion}}: {{state}}"),
         width=12,
         height=6,
-        help="Fail: beyond its limit. NoData and Error: no verdict, the rollout is held. Pending: not asked yet.",
+        help="Fail: beyond its limit. NoData and Error: no verdict, the rollout is held unless the criterion lets it go on. Pending: not asked yet.",
     ),
     stat(
         "Taken back by",
-        _q(f"sum by (criterion) (increase(modelrollout_rollbacks_total{{{ONE}}}[$__range])) > 0 or vector(0)",
-           "{{criterion}}"),
+        _q(f"sum by (reason, criterion) (increase(modelrollout_rollbacks_total{{{ONE}}}[$__range])) > 0",
+           "{{reason}} {{criterion}}"),
         width=6,
         height=6,
-        help="Reverts in the time shown, by the criterion that caused them.",
+        help="Reverts in the time shown, by reason, and by the criterion that caused them.",
+        defaults={"noValue": "none"},
     ),
     row("Criteria of $namespace / $name against their limits"),
     timeseries(
@@ -129,7 +136,7 @@ _OPERATOR = [
     ),
     timeseries(
         "Transitions",
-        _q("sum by (reason) (increase(modelrollout_transitions_total[$__rate_interval]))", "{{reason}}"),
+        _q("sum by (reason) (increase(modelrollout_transitions_total[$__rate_interval])) > 0", "{{reason}}"),
         minimum=0,
         width=24,
         height=6,

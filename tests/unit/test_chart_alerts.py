@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -12,12 +13,15 @@ import pytest
 import yaml
 
 from devcluster import tools
-from tests.support.charts import OPERATOR, ROOT, only, render
+from tests.support.charts import CHARTS, OPERATOR, ROOT, only, render
+from tests.support.pages import DOCS, blocks
 
 pytestmark = pytest.mark.cluster  # helm is built by the Go toolchain, promtool comes from Debian
 
 Json = dict[str, Any]
 MODEL = 'namespace="ml",model="emotion",version="2"'
+POD = "emotion-2-5d4f8c7b9-x2x9z"
+SHADOW = "emotion-shadow-5d4f8c7b9-x2x9z"
 ROLLOUT = 'namespace="ml",name="emotion"'
 
 
@@ -44,10 +48,27 @@ def promtool(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_promtool_accepts_the_rules(rules: Path) -> None:
-    assert "25 rules found" in promtool("check", "rules", rules) or "rules found" in promtool(
-        "check", "rules", rules
-    )
+def count(groups: Sequence[Json]) -> int:
+    return sum(len(group["rules"]) for group in groups)
+
+
+def test_promtool_accepts_the_rules(groups: list[Json], rules: Path) -> None:
+    assert f" {count(groups)} rules found" in promtool("check", "rules", rules)
+
+
+def test_the_guide_makes_a_rules_file_without_the_operator_of_prometheus(
+    groups: list[Json], tmp_path: Path
+) -> None:
+    mark = "test_the_guide_makes_a_rules_file_without_the_operator_of_prometheus"
+    (block,) = (b for b in blocks(DOCS / "howto" / "monitoring.md") if b.mark("by") == mark)
+    (tmp_path / "helm").symlink_to(tools.helm())
+    (tmp_path / "charts").symlink_to(CHARTS)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", block.text]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path}, check=True, timeout=60)
+    file = tmp_path / "modelrollout-rules.yaml"
+    assert f" {count(groups)} rules found" in promtool("check", "rules", file)
+    assert yaml.safe_load(file.read_text()) == {"groups": groups}
 
 
 def test_every_alert_has_its_place_in_the_runbook(groups: list[Json]) -> None:
@@ -57,15 +78,22 @@ def test_every_alert_has_its_place_in_the_runbook(groups: list[Json]) -> None:
         for line in runbook.splitlines()
         if line.startswith("### ")
     }
-    alerts = [rule for group in groups for rule in group["rules"]]
-    assert len(alerts) == 22
-    for rule in alerts:
-        anchor = rule["annotations"]["runbook"].partition("#")[2]
-        assert anchor == rule["alert"].lower()
+    for rule in (rule for group in groups for rule in group["rules"]):
+        anchor = rule["alert"].lower()
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{anchor}"
         assert anchor in headings, rule["alert"]
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert rule["annotations"]["summary"] and rule["annotations"]["description"]
         assert "@" not in rule["expr"], "a threshold that has no value"
+
+
+def test_alerts_lead_to_the_runbook_wherever_it_is() -> None:
+    address = "https://git.example.com/ml/modelrollout/-/blob/main/docs/runbook.md"
+    objects = render(OPERATOR, {"metrics": {"prometheusRule": {"enabled": True, "runbookURL": address}}})
+    for rule in (
+        rule for group in only(objects, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]
+    ):
+        assert rule["annotations"]["runbook_url"] == f"{address}#{rule['alert'].lower()}"
 
 
 def series(metric: str, labels: str, values: str) -> Json:
@@ -73,20 +101,34 @@ def series(metric: str, labels: str, values: str) -> Json:
 
 
 def counters(
-    metric: str, matcher: str, per_minute: int, *, total: int = 100, other: str = 'route="linear_head"'
+    metric: str, matcher: str, per_minute: int, *, other: str = 'route="linear_head"', pod: str = POD
 ) -> list[Json]:
-    """`per_minute` of `total` a minute with the matcher, the rest with another label."""
+    """`per_minute` of 100 a minute with the matcher, the rest with another label."""
+    labels = f'{MODEL},pod="{pod}"'
     return [
-        series(metric, f"{MODEL},{matcher}", f"0+{per_minute}x2200"),
-        series(metric, f"{MODEL},{other}", f"0+{total - per_minute}x2200"),
+        series(metric, f"{labels},{matcher}", f"0+{per_minute}x2200"),
+        series(metric, f"{labels},{other}", f"0+{100 - per_minute}x2200"),
     ]
+
+
+def requests(failing: int, pod: str = POD) -> list[Json]:
+    """Requests to a pod, so many of 100 of which fail."""
+    return counters("model_requests_total", 'code="503"', failing, other='code="200"', pod=pod)
 
 
 PREDICTIONS = [series("model_predictions_total", f'{MODEL},route="linear_head"', "0+100x2200")]
 # Alert, input, minute at which it must not fire yet (None: no such), minute at which it must.
 FIRES: list[tuple[str, Sequence[Json], int | None, int]] = [
     ("ModelRolloutOperatorAbsent", [series("up", 'job="other"', "1x60")], 1, 5),
-    ("ModelRolloutNoLeader", [series("modelrollout_leader", 'pod="a"', "1x5 0x60")], 6, 9),
+    (
+        "ModelRolloutNoLeader",
+        [
+            series("modelrollout_leader", 'namespace="one",pod="a"', "1x5 0x60"),
+            series("modelrollout_leader", 'namespace="two",pod="a"', "1x60"),
+        ],
+        6,
+        9,
+    ),
     ("ModelRolloutTicksFail", [series("modelrollout_ticks_total", 'outcome="error"', "0x5 1+1x60")], 8, 15),
     (
         "ModelRolloutTicksLate",
@@ -117,7 +159,10 @@ FIRES: list[tuple[str, Sequence[Json], int | None, int]] = [
     ("ModelRolloutPaused", [series("modelrollout_phase", f'{ROLLOUT},phase="Paused"', "1x1500")], 1430, 1450),
     (
         "ModelRolloutNoData",
-        [series("modelrollout_criterion_state", f'{ROLLOUT},criterion="errors",state="NoData"', "1x60")],
+        [
+            series("modelrollout_criterion_state", f'{ROLLOUT},criterion="errors",state="NoData"', "1x60"),
+            series("modelrollout_criterion_holds", f'{ROLLOUT},criterion="errors"', "1x60"),
+        ],
         10,
         20,
     ),
@@ -153,7 +198,7 @@ FIRES: list[tuple[str, Sequence[Json], int | None, int]] = [
         3,
         10,
     ),
-    ("ModelErrorSpike", counters("model_requests_total", 'code="503"', 6, other='code="200"'), None, 5),
+    ("ModelErrorSpike", requests(6), None, 5),
     (
         "ModelErrorsIncreased",
         [
@@ -195,25 +240,83 @@ FIRES: list[tuple[str, Sequence[Json], int | None, int]] = [
         20,
         50,
     ),
-    ("ModelUnavailable", counters("model_requests_total", 'code="500"', 6, other='code="200"'), 3, 10),
+    ("ModelUnavailable", requests(6), 3, 10),
 ]
-QUIET: dict[str, Sequence[Json]] = {
-    "ModelRegexFallback": counters("model_predictions_total", 'route="regex"', 1),
-    "ModelErrorSpike": counters("model_requests_total", 'code="503"', 4, other='code="200"'),
-    "ModelRuleSpike": [
-        *PREDICTIONS,
-        series("model_rule_applications_total", f'{MODEL},rule="anger_frustration"', "0+5x60"),
-    ],
-    "ModelLowConfidence": [*PREDICTIONS, series("model_low_confidence_total", MODEL, "0+24x60")],
-    "ModelShadowDisagrees": counters(
-        "model_shadow_comparisons_total", 'agree="false"', 20, other='agree="true"'
+# Alert, why it must stay quiet, input.
+QUIET: list[tuple[str, str, Sequence[Json]]] = [
+    ("ModelRegexFallback", "within its limit", counters("model_predictions_total", 'route="regex"', 1)),
+    ("ModelErrorSpike", "within its limit", requests(4)),
+    ("ModelErrorSpike", "only the shadow fails", [*requests(0), *requests(90, SHADOW)]),
+    ("ModelErrorSpike", "only the shadow is asked", requests(90, SHADOW)),
+    ("ModelUnavailable", "only the shadow fails", [*requests(0), *requests(90, SHADOW)]),
+    (
+        "ModelRuleSpike",
+        "within its limit",
+        [
+            *PREDICTIONS,
+            series("model_rule_applications_total", f'{MODEL},rule="anger_frustration"', "0+5x60"),
+        ],
     ),
-    "ModelRolloutNoLeader": [
-        series("modelrollout_leader", 'pod="a"', "1x60"),
-        series("modelrollout_leader", 'pod="b"', "0x60"),
-    ],
-    "ModelRolloutOperatorAbsent": [series("modelrollout_leader", 'pod="a"', "1x60")],
-}
+    (
+        "ModelLowConfidence",
+        "within its limit",
+        [*PREDICTIONS, series("model_low_confidence_total", MODEL, "0+24x60")],
+    ),
+    (
+        "ModelShadowDisagrees",
+        "within its limit",
+        counters("model_shadow_comparisons_total", 'agree="false"', 20, other='agree="true"'),
+    ),
+    (
+        "ModelRolloutNoLeader",
+        "one of two leads",
+        [
+            series("modelrollout_leader", 'namespace="one",pod="a"', "1x60"),
+            series("modelrollout_leader", 'namespace="one",pod="b"', "0x60"),
+        ],
+    ),
+    ("ModelRolloutOperatorAbsent", "one leads", [series("modelrollout_leader", 'pod="a"', "1x60")]),
+    (
+        "ModelRolloutWeightNotReached",
+        "so few pods allow no less",
+        [
+            series("modelrollout_weight_desired_percent", ROLLOUT, "10x60"),
+            series("modelrollout_weight_achievable_percent", ROLLOUT, "50x60"),
+            series("modelrollout_weight_observed_percent", ROLLOUT, "50x60"),
+        ],
+    ),
+    (
+        "ModelRolloutNoData",
+        "noData is Ignore",
+        [
+            series("modelrollout_criterion_state", f'{ROLLOUT},criterion="errors",state="NoData"', "1x60"),
+            series("modelrollout_criterion_holds", f'{ROLLOUT},criterion="errors"', "0x60"),
+        ],
+    ),
+]
+# Alert, minute at which one replica is replaced by another, minute at which it would not fire yet had its
+# `for` begun anew then, and what the leading replica tells.
+HANDED_OVER: list[tuple[str, int, int, Sequence[tuple[str, str, int]]]] = [
+    ("ModelRolloutRolledBack", 5, 5, [("phase", 'phase="RolledBack"', 1)]),
+    ("ModelRolloutInvalid", 3, 7, [("phase", 'phase="Invalid"', 1)]),
+    ("ModelRolloutPaused", 1000, 1450, [("phase", 'phase="Paused"', 1)]),
+    (
+        "ModelRolloutNoData",
+        10,
+        18,
+        [
+            ("criterion_state", 'criterion="errors",state="NoData"', 1),
+            ("criterion_holds", 'criterion="errors"', 1),
+        ],
+    ),
+    ("ModelRolloutCriterionFails", 3, 7, [("criterion_state", 'criterion="errors",state="Fail"', 1)]),
+    (
+        "ModelRolloutWeightNotReached",
+        10,
+        18,
+        [("weight_achievable_percent", "", 50), ("weight_observed_percent", "", 10)],
+    ),
+]
 
 
 def run(rules: Path, alert: str, given: Sequence[Json], minutes: Sequence[tuple[int, bool]]) -> None:
@@ -247,8 +350,33 @@ def test_the_alert_fires_when_it_should_and_not_before(
 
 def test_all_alerts_are_tried(groups: list[Json]) -> None:
     assert {rule["alert"] for group in groups for rule in group["rules"]} == {alert for alert, *_ in FIRES}
+    on_rollouts = next(group["rules"] for group in groups if group["name"] == "modelrollout-rollouts")
+    assert {rule["alert"] for rule in on_rollouts} == {alert for alert, *_ in HANDED_OVER}
 
 
-@pytest.mark.parametrize("alert", sorted(QUIET))
-def test_the_alert_is_quiet_within_its_limit(rules: Path, alert: str) -> None:
-    run(rules, alert, QUIET[alert], [(55, False)])
+@pytest.mark.parametrize(("alert", "why", "given"), QUIET, ids=[f"{q[0]}-{q[1]}" for q in QUIET])
+def test_the_alert_is_quiet(rules: Path, alert: str, why: str, given: Sequence[Json]) -> None:
+    run(rules, alert, given, [(10, False), (30, False), (55, False)])
+
+
+@pytest.mark.parametrize(
+    ("alert", "change", "after", "told"), HANDED_OVER, ids=[case[0] for case in HANDED_OVER]
+)
+def test_a_change_of_leader_starts_no_alert_anew(
+    rules: Path, alert: str, change: int, after: int, told: Sequence[tuple[str, str, int]]
+) -> None:
+    """For a minute nobody tells anything: the one before is gone, the next one was not scraped yet."""
+    given = []
+    for metric, labels, value in told:
+        first, second = (f'{ROLLOUT},{labels},pod="{pod}"'.replace(",,", ",") for pod in "ab")
+        given.append(series(f"modelrollout_{metric}", first, f"{value}x{change - 1} stale"))
+        given.append(series(f"modelrollout_{metric}", second, f"_x{change + 1} {value}x500"))
+    run(rules, alert, given, [(after, True)])
+
+
+def test_what_the_next_leader_says_otherwise_ends_an_alert(rules: Path) -> None:
+    given = [
+        series("modelrollout_phase", f'{ROLLOUT},phase="RolledBack",pod="a"', "1x9 stale"),
+        series("modelrollout_phase", f'{ROLLOUT},phase="Progressing",pod="b"', "_x11 1x60"),
+    ]
+    run(rules, "ModelRolloutRolledBack", given, [(10, True), (11, False)])

@@ -316,6 +316,23 @@ def test_without_an_answer_it_holds_says_so_and_resumes(mode: str, outage: bool,
     assert story.status.step.weight == 50
 
 
+def test_a_decision_names_the_criteria_that_hold_the_run_and_no_others() -> None:
+    policies = {
+        "held": {},
+        "ignored": {"noData": "Ignore"},
+        "warns": {"onBreach": "Warn"},
+        "dry": {"dryRun": True},
+    }
+    story = Story(criteria=[{**SIMPLE, "name": name, **policy} for name, policy in policies.items()])
+    story.until_weight(10)
+    assert story.tick().holding == ()
+    for mode in (sim.EMPTY, sim.BROKEN):
+        for name in policies:
+            story.world.set_mode(name, mode)
+        holding = story.play(10).holding
+        assert holding == (("held",) if mode == sim.EMPTY else ("held", "ignored")), mode
+
+
 def test_too_few_samples_hold() -> None:
     counted = {"name": "fallback", "preset": "fallbackRate", "max": 1, "minSamples": 200}
     story = Story(criteria=[counted])

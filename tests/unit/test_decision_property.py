@@ -19,8 +19,8 @@ from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResul
 from modelrollout.decision import Stage, decide, shadow_name, stage_of
 from modelrollout.decision.replicas import limits_of, minimum_ready
 from modelrollout.decision.types import Decision, Observation, Problem, SampleState
+from tests.conftest import HISTORIES
 from tests.unit import decision_world as sim
-from tests.unit.conftest import HISTORIES
 
 EXAMPLES = HISTORIES.get(os.environ.get("HYPOTHESIS_PROFILE", "default"), HISTORIES["default"])
 STEPS = (

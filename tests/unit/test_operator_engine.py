@@ -47,7 +47,7 @@ class World:
             changed=lambda key: self.engine.rollout_changed(key),  # noqa: PLW0108 - there is no engine yet
             forgotten=lambda old: self.engine.scheduler.forget(old.key),
         )
-        self.metrics = OperatorMetrics(lambda: self.store)
+        self.metrics = OperatorMetrics(lambda: self.store, lambda: self.leadership.held)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         writer = Writer(self.api, cache, self.leadership)
         self.engine = Engine(
@@ -160,7 +160,8 @@ async def test_a_lease_lost_in_the_middle_of_a_tick_is_no_error() -> None:
     async with leading() as world:
         world.ticks.errors["one"] = [NotLeaderError("lost")]
         world.add("one")
-        await asyncio.sleep(0.2)
+        await until(lambda: not world.ticks.errors["one"])
+        await asyncio.sleep(0.05)
         assert world.count("error") == 0
 
 

@@ -53,7 +53,7 @@ def tracked(status: dict[str, Any], **spec: Any) -> Tracked:
 
 
 def measurer(evaluator: Silent) -> Measurer:
-    return Measurer(cast(Evaluator, evaluator), OperatorMetrics(list))
+    return Measurer(cast(Evaluator, evaluator), OperatorMetrics(list, lambda: True))
 
 
 async def test_criteria_that_are_not_answered_in_time_are_errors_and_the_tick_goes_on(

@@ -61,7 +61,7 @@ class Bench:
     def __init__(self, status: dict[str, Any]) -> None:
         self.api: Any = FakeKube()
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
-        leadership, metrics = Leadership.always(), OperatorMetrics(list)
+        leadership, metrics = Leadership.always(), OperatorMetrics(list, lambda: True)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         writer = Writer(self.api, cache, leadership)
         self.others = Nothing()

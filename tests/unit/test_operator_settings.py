@@ -59,6 +59,7 @@ def test_several_servers_come_from_a_file(tmp_path: Path) -> None:
         (["--kubeconfig", "/nowhere/config"], ["/nowhere/config", "KUBECONFIG"]),
         (["--prometheus-url", ""], ["--prometheus-url", "neither"]),
         (["--prometheus-config", "/nowhere"], ["both"]),
+        (["--prometheus-url", "prometheus:9090"], ["--prometheus-url", "http(s)://host"]),
         (["--prometheus-url", "", "--prometheus-config", "/nowhere"], ["/nowhere", "cannot be read"]),
     ],
 )
@@ -73,6 +74,27 @@ def test_a_file_of_another_form_is_said(tmp_path: Path) -> None:
     path.write_text("default: http://a\n")
     with pytest.raises(SettingsError, match="entries with a url"):
         load_settings(["--prometheus-config", str(path)], {})
+
+
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        ("username: u", "both username and passwordFile"),
+        ("passwordFile: p", "both username and passwordFile"),
+        ("bearerTokenFile: t, username: u, passwordFile: p", "not both"),
+        ("keyFile: k", "keyFile needs certFile"),
+        ("caFile: c, insecureSkipVerify: true", "not both"),
+    ],
+)
+def test_credentials_that_make_no_sense_are_one_sentence_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], credentials: str, said: str
+) -> None:
+    path = tmp_path / "prometheus.yaml"
+    path.write_text(f"default: {{url: 'http://a', {credentials}}}\n")
+    assert main(["--prometheus-url", "", "--prometheus-config", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"modelrollout-operator: --prometheus-config {path} cannot be used: Prometheus")
+    assert said in line
 
 
 def test_the_program_says_it_and_ends_with_2(

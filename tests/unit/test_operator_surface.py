@@ -52,7 +52,8 @@ def test_a_text_line_names_the_rollout() -> None:
 
 async def test_health_fails_with_the_reason_and_metrics_are_there() -> None:
     rollout = Tracked.of(stored(status={"phase": "Progressing", "weight": {"desired": 50, "observed": 40}}))
-    metrics = OperatorMetrics(lambda: [rollout])
+    assert not rollout.status_unreadable  # parsed, as a tick does
+    metrics = OperatorMetrics(lambda: [rollout], lambda: True)
     late = [""]
     server = HealthServer(healthy=lambda: late[0], ready=lambda: "not yet", registry=metrics.registry)
     await server.start("127.0.0.1", 0)
@@ -92,7 +93,7 @@ def test_a_cloud_event_says_what_happened_where() -> None:
 
 
 def test_webhooks_may_only_go_where_the_settings_allow() -> None:
-    metrics = OperatorMetrics(lambda: [])
+    metrics = OperatorMetrics(lambda: [], lambda: True)
     notifier = Notifier(None, metrics, allowed_hosts=("hooks.example.com",))  # type: ignore[arg-type]
     assert notifier.host_allowed("https://hooks.example.com/x")
     for url in (

@@ -79,6 +79,8 @@ class Reason(StrEnum):
     SCALING = "Scaling"
     STEP_ADVANCED = "StepAdvanced"
     OBSERVING = "Observing"
+    RECOVERED = "Recovered"
+    RESUMED = "Resumed"
     PROMOTED = "Promoted"
     RETURNED_TO_PREVIOUS = "ReturnedToPrevious"
     DELETED = "Deleted"
@@ -96,12 +98,18 @@ class Reason(StrEnum):
     # How it ended
     CRITERION_BREACHED = "CriterionBreached"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    VALIDATION_FAILED = "ValidationFailed"
     CANDIDATE_DELETED = "CandidateDeleted"
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
     ROLLED_BACK_BY_COMMAND = "RolledBackByCommand"
+    ROLLED_BACK = "RolledBack"
     ALREADY_ROLLED_BACK = "AlreadyRolledBack"
+    # Validations and commands
+    VALIDATION_SUCCEEDED = "ValidationSucceeded"
+    VALIDATION_FAILED = "ValidationFailed"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    COMMAND_REFUSED = "CommandRefused"
+    BAD_COMMAND = "BadCommand"
     # Metrics
     ALL_PASS = "AllPass"  # noqa: S105 - a verdict, not a password
     NO_CRITERIA = "NoCriteria"
@@ -123,6 +131,8 @@ class Reason(StrEnum):
     DEPLOYMENT_NOT_FOUND = "DeploymentNotFound"
     SERVICE_NOT_FOUND = "ServiceNotFound"
     SERVICE_DOES_NOT_SELECT = "ServiceDoesNotSelect"
+    DEPLOYMENT_CLAIMED = "DeploymentClaimed"
+    SERVICE_CLAIMED = "ServiceClaimed"
     CONFLICTING_ROLLOUT = "ConflictingRollout"
     AUTOSCALER_CONFLICT = "AutoscalerConflict"
     UNKNOWN_PROMETHEUS = "UnknownPrometheus"
@@ -130,6 +140,7 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"
     DRIFT_CORRECTED = "DriftCorrected"
     CANDIDATE_NOT_CREATED = "CandidateNotCreated"
+    STATUS_UNREADABLE = "StatusUnreadable"
     TICK_FAILED = "TickFailed"
 
 

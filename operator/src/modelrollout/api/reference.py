@@ -32,7 +32,11 @@ _LABELS: Final = (
     (constants.FINALIZER, "finalizer of a ModelRollout", "Deletion first puts all traffic back on stable."),
     (constants.LABEL_ROLLOUT, "label of what the operator makes", "Name of the ModelRollout."),
     (constants.LABEL_RUN, "label of what the operator makes", "Id of the run."),
-    (constants.LABEL_ROLE, "label of what the operator makes", "candidate, shadow or validation."),
+    (
+        constants.LABEL_ROLE,
+        "label of what the operator makes, and of its own pods",
+        "candidate, shadow or validation; operator.",
+    ),
     (constants.LABEL_VERSION, "label of its Deployments and their pods", "Fingerprint of the candidate."),
 )  # fmt: skip
 

@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import aiohttp
 
+from modelrollout.api.constants import LABEL_ROLE, ROLE_OPERATOR
 from modelrollout.cluster import paths
 from modelrollout.cluster.connection import KubeApi
 
-OPERATOR_LABELS: Final = "app.kubernetes.io/name=modelrollout,app.kubernetes.io/component=operator"
-"""The labels of the operator's pods, as the chart gives them."""
+OPERATOR_LABELS: Final = f"{LABEL_ROLE}={ROLE_OPERATOR}"
+"""What the chart labels the operator's pods with, whatever name the release and the chart are given."""
 PORT_NAME: Final = "http"
 SECONDS: Final = 2.0
 """A convenience must not hold up what it decorates."""

@@ -53,7 +53,7 @@ class Parking:
         if refusal and time.monotonic() < until:
             return f"The operator may not change pods: {refusal}"
         if self._cache.parked.denied:
-            return "The operator may not watch pods: give it get, list, watch and patch for pods."
+            return "The operator may not watch pods: give it list, watch and patch for pods."
         view = self._cache.services.get(namespace, service)
         if view is None or parking_key(view, deployment) is not None:
             return ""

@@ -55,7 +55,7 @@ def _by(command: Command) -> str:
 
 def _refuse(draft: Draft, command: Command, why: str) -> None:
     text = f"{command.verb} was not carried out: {why}."
-    draft.say("CommandRefused", text, warning=True)
+    draft.say(Reason.COMMAND_REFUSED, text, warning=True)
 
 
 def _abort(draft: Draft, command: Command) -> None:

@@ -169,7 +169,7 @@ def _recover(draft: Draft) -> None:
         draft.set(observation=observation.model_copy(update={"short_since": draft.now}))
     if step is None and run.stage_at is not None:
         draft.set(run=run.model_copy(update={"stage_at": draft.now}))
-    draft.say("Recovered", "The problem is gone; the run goes on where it was.")
+    draft.say(Reason.RECOVERED, "The problem is gone; the run goes on where it was.")
 
 
 def _delete(draft: Draft) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from modelrollout.api.conditions import Phase
+from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import (
     ModelRolloutStatus,
@@ -35,6 +35,7 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
     status = old if draft.status is old or draft.status == old else draft.status
     _notice_drift(draft, old)
     draft.status = status
+    verdicts = evaluation.verdicts if evaluation is not None else {}
     return Decision(
         status=status,
         scales=_scales(draft),
@@ -44,6 +45,7 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
         transitions=tuple(draft.transitions),
         evaluate=due_criteria(draft.spec, status),
         record_baseline=due_baselines(draft.spec, status),
+        holding=tuple(name for name, verdict in verdicts.items() if verdict.holds),
         shadow=_shadow(draft),
         parked=draft.stable.name if kept_pods(draft) else None,
         serving=serving(draft),
@@ -180,7 +182,7 @@ def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
     for workload, wanted in ((draft.stable, target.stable), (_other(draft), target.candidate)):
         if workload.exists and workload.desired != wanted:
             text = f"{workload.name} was scaled to {workload.desired}; it is set back to {wanted}."
-            draft.say("DriftCorrected", text, warning=True)
+            draft.say(Reason.DRIFT_CORRECTED, text, warning=True)
 
 
 def _wants_copy(draft: Draft) -> bool:

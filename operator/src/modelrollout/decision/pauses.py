@@ -51,7 +51,7 @@ def resume(draft: Draft, message: str = "The run goes on.") -> None:
     draft.set(pause=None, **_shifted_clocks(draft.status, held.at, draft.now))
     if draft.stage in STAGE_PHASES:
         draft.enter(STAGE_PHASES[draft.stage], Reason.STARTED, message)
-    draft.say("Resumed", message, announcement=Announcement.RESUMED)
+    draft.say(Reason.RESUMED, message, announcement=Announcement.RESUMED)
 
 
 def _shifted_clocks(status: ModelRolloutStatus, start: datetime, end: datetime) -> dict[str, object]:

@@ -128,7 +128,7 @@ def finish_rollback(draft: Draft) -> None:
     _record(draft, rollback.result, rollback.reason, rollback.message)
     draft.enter(Phase.ROLLED_BACK, rollback.reason, rollback.message)
     text = f"All traffic is on {draft.status.stable} again: {rollback.message}"
-    draft.say("RolledBack", text, criterion=rollback.criterion, announcement=Announcement.ROLLED_BACK)
+    draft.say(Reason.ROLLED_BACK, text, criterion=rollback.criterion, announcement=Announcement.ROLLED_BACK)
 
 
 def start_observation(draft: Draft) -> None:

@@ -84,10 +84,11 @@ def follow(draft: Draft, step: int) -> None:
     draft.set(validations=tuple(changed.get(entry.job, entry) for entry in draft.status.validations))
     for new in changed.values():
         if new.state is ValidationState.SUCCEEDED:
-            draft.say("ValidationSucceeded", f"Validation {new.name} succeeded before step {step + 1}.")
+            text = f"Validation {new.name} succeeded before step {step + 1}."
+            draft.say(Reason.VALIDATION_SUCCEEDED, text)
         elif new.state is ValidationState.IMAGE_PULL_FAILED:
             text = f"Validation {new.name} cannot start: {new.message}"
-            draft.say("ImagePullFailed", text, warning=True, announcement=Announcement.WARNING)
+            draft.say(Reason.IMAGE_PULL_FAILED, text, warning=True, announcement=Announcement.WARNING)
     failed = [new for new in changed.values() if new.state in _BAD]
     if failed:
         _stop(draft, failed, step)

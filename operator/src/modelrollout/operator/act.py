@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from modelrollout.api.conditions import Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import ValidationState
 from modelrollout.cluster.cache import ClusterCache
@@ -92,7 +93,7 @@ class Actor:
 
     @staticmethod
     def _note(rollout: Tracked, error: CopyError) -> None:
-        problem = Problem(reason="CandidateNotCreated", message=str(error))
+        problem = Problem(reason=Reason.CANDIDATE_NOT_CREATED, message=str(error))
         rollout.trouble = (problem, time.monotonic() + TROUBLE_SECONDS)
 
     def open_jobs(self, rollout: Tracked) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from modelrollout.api.conditions import ConditionType, set_condition
+from modelrollout.api.conditions import ConditionType, Reason, set_condition
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import paths
 from modelrollout.cluster.connection import KubeApi
@@ -94,11 +94,9 @@ class Engine:
         while True:
             await self._leadership.acquired.wait()
             logger.info("This replica acts from now on (%d ModelRollouts).", len(self._store))
-            self._metrics.leader.set(1)
             self._wake_all()
             self.scheduler.resume()
             await self._leadership.lost.wait()
-            self._metrics.leader.set(0)
             self.scheduler.pause()
             logger.info("This replica waits from now on.")
 
@@ -209,12 +207,11 @@ class Engine:
             extra=fields,
             exc_info=None if expected else error,
         )
-        await self._show_failure(
-            rollout, text, reason="Forbidden" if isinstance(error, ForbiddenError) else "TickFailed"
-        )
+        reason = Reason.FORBIDDEN if isinstance(error, ForbiddenError) else Reason.TICK_FAILED
+        await self._show_failure(rollout, text, reason=reason)
         return wait
 
-    async def _show_failure(self, rollout: Tracked, text: str, *, reason: str) -> None:
+    async def _show_failure(self, rollout: Tracked, text: str, *, reason: Reason) -> None:
         status = rollout.status
         if rollout.status_unreadable:
             return  # what is there is worth more than what could be written

@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from modelrollout.api.durations import Quantity
+from modelrollout.api.conditions import Reason
+from modelrollout.api.criteria import CompareTo, Criterion, OnBreach
+from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.connection import RequestObserver
+from modelrollout.decision import criterion_limit
 from modelrollout.operator.store import Tracked
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 NAMES = ("namespace", "name")
+OTHER_CAUSES: Final = (
+    Reason.DEADLINE_EXCEEDED,
+    Reason.CANDIDATE_DELETED,
+    Reason.ABORTED,
+    Reason.ROLLED_BACK_BY_COMMAND,
+    Reason.SUPERSEDED,
+)
+"""Why traffic goes back although no criterion was breached. Not Deleted: its counter goes with the object."""
+GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "modelrollout_phase": ("1 for the phase a rollout is in.", ("phase",)),
+    "modelrollout_weight_desired_percent": ("Weight asked for.", ()),
+    "modelrollout_weight_achievable_percent": ("The nearest weight that whole pods allow.", ()),
+    "modelrollout_weight_observed_percent": ("Weight read back.", ()),
+    "modelrollout_step": ("Index of the step under way, from 0.", ()),
+    "modelrollout_criterion_value": ("Last value, in base units.", ("criterion",)),
+    "modelrollout_criterion_limit": ("Its limits (max, min, pauseBelow).", ("criterion", "bound")),
+    "modelrollout_criterion_state": ("1 for its state.", ("criterion", "state")),
+    "modelrollout_criterion_holds": ("1 while it keeps the rollout from going on.", ("criterion",)),
+}
+"""What is told of each rollout: help, and labels besides its namespace and name."""
+ROLLBACKS: Final = "modelrollout_rollbacks"
+Sample = tuple[str, tuple[str, ...], float]
+"""A family of the above, the values of its labels, and the value."""
 
 
 class OperatorMetrics(RequestObserver):
     """Counters and histograms of what the operator does; also observes its API requests."""
 
-    def __init__(self, rollouts: Callable[[], Iterable[Tracked]]) -> None:
+    def __init__(self, rollouts: Callable[[], Iterable[Tracked]], leading: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.registry.register(RolloutCollector(rollouts))
+        self.registry.register(RolloutCollector(rollouts, leading))
         own = self.registry
         self.ticks = Counter(
             "modelrollout_ticks", "Ticks, by outcome (done, conflict, error).", ["outcome"], registry=own
@@ -49,12 +77,8 @@ class OperatorMetrics(RequestObserver):
         self.transitions = Counter(
             "modelrollout_transitions", "Transitions, by reason.", ["reason"], registry=own
         )
-        self.rollbacks = Counter(
-            "modelrollout_rollbacks",
-            "Rollouts taken back, by criterion.",
-            [*NAMES, "criterion"],
-            registry=own,
-        )
+        for reason in Reason:  # a counter that is born at 1 hides its first increase
+            self.transitions.labels(reason)
         self.prometheus_requests = Counter(
             "modelrollout_prometheus_requests",
             "Requests to Prometheus.",
@@ -74,7 +98,8 @@ class OperatorMetrics(RequestObserver):
             ["method", "kind", "status"],
             registry=own,
         )
-        self.leader = Gauge("modelrollout_leader", "1 on the replica that acts.", registry=own)
+        leader = Gauge("modelrollout_leader", "1 on the replica that acts.", registry=own)
+        leader.set_function(leading)
         self.notifications = Counter(
             "modelrollout_notifications", "Webhooks called, by outcome.", ["outcome"], registry=own
         )
@@ -97,10 +122,14 @@ class PrometheusHooks:
 
 
 class RolloutCollector(Collector):
-    """Phase, weight and criteria of every rollout, read when scraped."""
+    """Phase, weight, criteria and reverts of every rollout, read when scraped.
 
-    def __init__(self, rollouts: Callable[[], Iterable[Tracked]]) -> None:
+    Only the replica that leads tells them: the others know the same objects, but measure nothing.
+    """
+
+    def __init__(self, rollouts: Callable[[], Iterable[Tracked]], leading: Callable[[], bool]) -> None:
         self._rollouts = rollouts
+        self._leading = leading
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are fixed and registering must not walk the store."""
@@ -108,46 +137,72 @@ class RolloutCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The samples of all rollouts."""
-        phase = GaugeMetricFamily(
-            "modelrollout_phase", "1 for the phase a rollout is in.", labels=[*NAMES, "phase"]
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
+            name: GaugeMetricFamily(name, text, labels=[*NAMES, *labels])
+            for name, (text, labels) in GAUGES.items()
+        }
+        families[ROLLBACKS] = CounterMetricFamily(
+            ROLLBACKS,
+            "Rollouts taken back, by reason, and by criterion where one was the reason.",
+            labels=[*NAMES, "criterion", "reason"],
         )
-        desired = GaugeMetricFamily("modelrollout_weight_desired_percent", "Weight asked for.", labels=NAMES)
-        observed = GaugeMetricFamily(
-            "modelrollout_weight_observed_percent", "Weight read back.", labels=NAMES
-        )
-        step = GaugeMetricFamily("modelrollout_step", "Index of the step under way, from 0.", labels=NAMES)
-        labels = [*NAMES, "criterion"]
-        value = GaugeMetricFamily("modelrollout_criterion_value", "Last value, in base units.", labels=labels)
-        limit = GaugeMetricFamily("modelrollout_criterion_limit", "Its limit.", labels=[*labels, "bound"])
-        state = GaugeMetricFamily(
-            "modelrollout_criterion_state", "1 for its state.", labels=[*labels, "state"]
-        )
-        for rollout in list(self._rollouts()):
-            names = [rollout.namespace, rollout.name]
-            phase.add_metric([*names, rollout.phase or "Unknown"], 1)
-            status = rollout.status
-            if status.weight is not None:
-                desired.add_metric(names, status.weight.desired)
-                if status.weight.observed is not None:
-                    observed.add_metric(names, status.weight.observed)
-            if status.step is not None:
-                step.add_metric(names, status.step.index)
-            if rollout.finished:
-                continue
-            for criterion in status.criteria:
-                state.add_metric([*names, criterion.name, criterion.state], 1)
-                sample = rollout.samples.get(criterion.name)
-                seen = sample.value if sample is not None else criterion.value
-                if seen is not None:
-                    value.add_metric([*names, criterion.name], seen)
-            for name, bound, number in _limits(rollout):
-                limit.add_metric([*names, name, bound], number)
-        yield from (phase, desired, observed, step, value, limit, state)
+        for rollout in list(self._rollouts()) if self._leading() else ():
+            for family, labels, value in _samples(rollout):
+                families[family].add_metric([rollout.namespace, rollout.name, *labels], value)
+        yield from families.values()
 
 
-def _limits(rollout: Tracked) -> Iterator[tuple[str, str, float]]:
-    for criterion in rollout.spec.criteria if rollout.spec else ():
-        bounds: dict[str, Quantity | None] = {"max": criterion.max, "min": criterion.min}
-        for bound, quantity in bounds.items():
-            if quantity is not None:
-                yield criterion.name, bound, quantity.value
+def _samples(rollout: Tracked) -> Iterator[Sample]:
+    spec, status = rollout.parsed
+    yield "modelrollout_phase", (rollout.phase or "Unknown",), 1
+    if status.weight is not None:
+        yield "modelrollout_weight_desired_percent", (), status.weight.desired
+        yield "modelrollout_weight_achievable_percent", (), status.weight.achievable
+        if status.weight.observed is not None:
+            yield "modelrollout_weight_observed_percent", (), status.weight.observed
+    if status.step is not None:
+        yield "modelrollout_step", (), status.step.index
+    yield from _rollbacks(rollout, spec)
+    if rollout.finished:
+        return
+    for criterion in status.criteria:
+        name = criterion.name
+        yield "modelrollout_criterion_state", (name, criterion.state), 1
+        if rollout.holding is not None:
+            yield "modelrollout_criterion_holds", (name,), name in rollout.holding
+        sample = rollout.samples.get(name)
+        seen = sample.value if sample is not None else criterion.value
+        if seen is not None:
+            yield "modelrollout_criterion_value", (name,), seen
+    for criterion_spec in spec.criteria if spec else ():
+        yield from _limits(rollout, criterion_spec)
+
+
+def _rollbacks(rollout: Tracked, spec: ModelRolloutSpec | None) -> Iterator[Sample]:
+    """Every cause from the start, at 0: of a counter that is born at 1 `increase` never sees the first."""
+    causes = {("", str(reason)): 0 for reason in OTHER_CAUSES}
+    for criterion in spec.criteria if spec else ():
+        if criterion.on_breach is OnBreach.ROLLBACK and not criterion.dry_run:
+            causes[criterion.name, str(Reason.CRITERION_BREACHED)] = 0
+    for cause, count in (causes | rollout.rollbacks).items():
+        yield ROLLBACKS, cause, count
+
+
+def _limits(rollout: Tracked, criterion: Criterion) -> Iterator[Sample]:
+    """The limits of a criterion; of one that compares only where what it compares with is known."""
+    limit = criterion_limit(criterion, _reference(rollout, criterion))
+    if limit is None:
+        return
+    for bound, number in (("max", limit.high), ("min", limit.low), ("pauseBelow", limit.pause_below)):
+        if isfinite(number):
+            yield "modelrollout_criterion_limit", (criterion.name, bound), number
+
+
+def _reference(rollout: Tracked, criterion: Criterion) -> float | None:
+    if criterion.compare is None:
+        return None
+    if criterion.compare.to is CompareTo.BASELINE:
+        baseline = rollout.parsed[1].baseline
+        return next((entry.value for entry in baseline if entry.criterion == criterion.name), None)
+    sample = rollout.samples.get(criterion.name)
+    return sample.reference if sample is not None else None

@@ -14,9 +14,6 @@ from modelrollout.decision.types import Problem
 from modelrollout.operator.store import RolloutStore, Tracked
 from modelrollout.prometheus import PrometheusTargets
 
-DEPLOYMENT_CLAIMED = "DeploymentClaimed"
-SERVICE_CLAIMED = "ServiceClaimed"
-
 
 class Inspector:
     """Looks for problems in what the caches hold; asks the API server nothing."""
@@ -63,9 +60,9 @@ class Inspector:
             return
         older = self._store.older_claimant(rollout, "services", spec.service)
         if older is not None:
-            yield Problem(
-                reason=SERVICE_CLAIMED,
-                message=f"Service {spec.service} belongs to the older {KIND} {older}: one {KIND} per "
+            yield _problem(
+                Reason.SERVICE_CLAIMED,
+                f"Service {spec.service} belongs to the older {KIND} {older}: one {KIND} per "
                 "Service; delete one of the two",
             )
         if not service.selector:
@@ -122,9 +119,9 @@ class Inspector:
         for name in self._serving(rollout):
             older = self._store.older_claimant(rollout, "deployments", name)
             if older is not None:
-                yield Problem(
-                    reason=DEPLOYMENT_CLAIMED,
-                    message=f"Deployment {name} belongs to the older {KIND} {older}: one {KIND} per "
+                yield _problem(
+                    Reason.DEPLOYMENT_CLAIMED,
+                    f"Deployment {name} belongs to the older {KIND} {older}: one {KIND} per "
                     "Deployment; delete one of the two, or name another Deployment",
                 )
             scaler = self._cache.autoscaler(namespace, "Deployment", name)

@@ -42,13 +42,18 @@ class Process:
     """The operator. Made by `create`, driven by the coroutines of `tasks`, ended by `shut_down`."""
 
     def __init__(
-        self, settings: Settings, api: KubeApi, metrics: OperatorMetrics, store: RolloutStore
+        self,
+        settings: Settings,
+        api: KubeApi,
+        metrics: OperatorMetrics,
+        store: RolloutStore,
+        leadership: Leadership,
     ) -> None:
         self._settings = settings
         self._api = api
         self._metrics = metrics
         self._store = store
-        self._leadership = Leadership()
+        self._leadership = leadership
         self._synced = asyncio.Event()
         targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
         self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics))
@@ -89,11 +94,12 @@ class Process:
             changed=lambda key: parts[0].rollout_changed(key),  # noqa: PLW0108 - parts is still empty here
             forgotten=lambda old: parts[0].forgotten(old),  # noqa: PLW0108
         )
-        metrics = OperatorMetrics(lambda: store)
+        leadership = Leadership()
+        metrics = OperatorMetrics(lambda: store, lambda: leadership.held)
         api = await KubeApi.connect(
             kubeconfig=settings.kubeconfig, context=settings.context, observer=metrics
         )
-        process = cls(settings, api, metrics, store)
+        process = cls(settings, api, metrics, store, leadership)
         parts.append(process)
         await process._health.start(settings.host, settings.port)
         logger.info("Probes and metrics are served on port %d.", process._health.port)

@@ -69,6 +69,7 @@ class Reconciler:
             now=datetime.now(UTC),
         )
         await self._persist(rollout, decision)
+        rollout.holding = decision.holding
         trouble = rollout.trouble
         try:
             await self._actor.act(rollout, decision)

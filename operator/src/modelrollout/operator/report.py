@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
+from modelrollout.api.conditions import Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.cluster.errors import ApiError, NotLeaderError
 from modelrollout.cluster.writer import RolloutRef, Writer
@@ -30,10 +31,11 @@ class Reporter:
         """Reports the transitions of a decision that has been carried out."""
         for transition in decision.transitions:
             self._tell(rollout, transition)
-            if transition.criterion and transition.announcement is Announcement.ROLLING_BACK:
-                self._metrics.rollbacks.labels(*rollout.key, transition.criterion).inc()
+            if transition.announcement is Announcement.ROLLING_BACK:
+                cause = (transition.criterion or "", transition.reason)
+                rollout.rollbacks[cause] = rollout.rollbacks.get(cause, 0) + 1
 
-    def warn(self, rollout: Tracked, reason: str, message: str) -> None:
+    def warn(self, rollout: Tracked, reason: Reason, message: str) -> None:
         """Reports something that no decision stands for."""
         self._tell(rollout, Transition(reason=reason, message=message, severity=Severity.WARNING))
 
@@ -41,7 +43,7 @@ class Reporter:
         """Says once that the command annotation is no command."""
         if rollout.command_error and rollout.command_error != rollout.reported_command:
             rollout.reported_command = rollout.command_error
-            self.warn(rollout, "BadCommand", rollout.command_error)
+            self.warn(rollout, Reason.BAD_COMMAND, rollout.command_error)
 
     def status_unreadable(self, rollout: Tracked) -> None:
         """Says once for each version that nothing is done for the object, and why."""
@@ -49,7 +51,7 @@ class Reporter:
             rollout.reported_status = rollout.resource_version
             self.warn(
                 rollout,
-                "StatusUnreadable",
+                Reason.STATUS_UNREADABLE,
                 "Nothing is done: the status was written by another version of the operator, or by hand, and "
                 f"this one cannot read it. Install the newer operator again. {rollout.status_error}"[:1000],
             )

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from modelrollout.prometheus import PrometheusTargets
+
 PREFIX: Final = "MODELROLLOUT_"
 
 
@@ -132,8 +134,16 @@ def _kubeconfig(text: str) -> Path | None:
 
 
 def _prometheus(url: str, config: str) -> Mapping[str, Mapping[str, Any]]:
-    if url:
-        return {"default": {"url": url}}
+    servers = {"default": {"url": url}} if url else _servers(config)
+    try:
+        PrometheusTargets.from_mapping(servers)  # to be told before anything is started
+    except ValueError as error:
+        flag = "--prometheus-url" if url else f"--prometheus-config {config}"
+        raise SettingsError(f"{flag} cannot be used: {error}") from error
+    return servers
+
+
+def _servers(config: str) -> Mapping[str, Mapping[str, Any]]:
     try:
         loaded = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:

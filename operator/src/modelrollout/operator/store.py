@@ -42,6 +42,8 @@ class Tracked:
         queries, queries_for: What to ask, and what that was made for.
         trouble: Why something could not be made (a problem), and until when to believe that.
         failures: Ticks that failed in a row.
+        holding: Criteria that keep the run from going on, by the last decision; None: there was none here.
+        rollbacks: Reverts that this process has begun, by criterion (empty: no criterion's) and reason.
     """
 
     namespace: str
@@ -68,6 +70,8 @@ class Tracked:
     queries_for: tuple[Any, ...] = ()
     trouble: tuple[Problem, float] | None = None
     failures: int = 0
+    holding: tuple[str, ...] | None = None
+    rollbacks: dict[tuple[str, str], int] = field(default_factory=dict)
     status_error: str = ""
     spec_error: str = ""
     _raw_spec: Any = NOT_PARSED
@@ -155,6 +159,13 @@ class Tracked:
             except (ValidationError, TypeError, ValueError) as error:
                 self._status, self.status_error = ModelRolloutStatus(), str(error)
         return self._status
+
+    @property
+    def parsed(self) -> tuple[ModelRolloutSpec | None, ModelRolloutStatus]:
+        """Spec and status as last parsed, perhaps of an older version. For other threads than that of the
+        ticks: two that parse at once would see each other's half-done work.
+        """
+        return self._spec, self._status
 
     @property
     def status_unreadable(self) -> bool:
