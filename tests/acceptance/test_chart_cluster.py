@@ -184,6 +184,56 @@ def test_an_upgrade_of_the_server_leaves_replicas_to_the_rollout(plane: Cluster,
     assert plane.get("mro", "emotion", "-n", space)["spec"]["candidate"] == {"deployment": "emotion-v1-1"}
 
 
+def test_an_upgrade_of_the_server_leaves_what_others_set_until_its_value_changes(
+    plane: Cluster, space: str
+) -> None:
+    crd.install(plane, seconds=30)
+    release(plane, "install", "emotion", str(SERVER), "-n", space)
+
+    def patch(candidate: Json) -> None:
+        change = json.dumps({"spec": {"candidate": candidate}})
+        plane.kubectl("patch", "mro", "emotion", "-n", space, "--type=merge", f"--patch={change}")
+
+    def upgraded(values: Json, *flags: str) -> tuple[int, Json]:
+        release(plane, "upgrade", "emotion", str(SERVER), "-n", space, *flags, values=values)
+        spec = plane.get("mro", "emotion", "-n", space)["spec"]
+        return spec["replicas"], spec["candidate"]
+
+    plane.kubectl("scale", "mro", "emotion", "--replicas=6", "-n", space)
+    patch({"deployment": "emotion-v1-1"})
+    assert upgraded({}) == (6, {"deployment": "emotion-v1-1"})
+    assert upgraded({"podLabels": {"a": "b"}}) == (6, {"deployment": "emotion-v1-1"}), "kept once more"
+    assert upgraded({"replicas": 5}, "--force-conflicts") == (5, {"deployment": "emotion-v1-1"})
+    copy: Json = {"env": [{"name": "INFERENCE_ARTIFACTS", "value": "/models/emotion-1.3"}]}
+    patch({"deployment": None, **copy})
+    assert upgraded({"replicas": 5}) == (5, copy)
+    patch({"deployment": "emotion-v1-0", "env": None})
+    asked = {"replicas": 5, "rollout": {"candidate": "v1-1"}}
+    assert upgraded(asked, "--force-conflicts") == (5, {"deployment": "emotion-v1-1"})
+
+
+def test_a_candidate_whose_version_is_taken_out_is_not_kept(plane: Cluster, space: str) -> None:
+    crd.install(plane, seconds=30)
+    release(plane, "install", "emotion", str(SERVER), "-n", space)
+    change = '--patch={"spec": {"candidate": {"deployment": "emotion-v1-1"}}}'
+    plane.kubectl("patch", "mro", "emotion", "-n", space, "--type=merge", change)
+    values = {"versions": {"v1-1": None}}
+    release(plane, "upgrade", "emotion", str(SERVER), "-n", space, "--force-conflicts", values=values)
+    assert plane.get("mro", "emotion", "-n", space)["spec"]["candidate"] == {"deployment": "emotion-v1-0"}
+
+
+def test_a_copy_that_serves_is_none_of_the_versions(plane: Cluster, space: str) -> None:
+    crd.install(plane, seconds=30)
+    release(plane, "install", "emotion", str(SERVER), "-n", space)
+    copy = plane.get("deployment", "emotion-v1-0", "-n", space)
+    labels = {**copy["metadata"]["labels"], "app.kubernetes.io/managed-by": "modelrollout"}
+    copy["metadata"] = {"name": "emotion-7f3a", "namespace": space, "labels": labels}
+    plane.apply(copy)
+    status = '--patch={"status": {"phase": "Succeeded", "stable": "emotion-7f3a"}}'
+    plane.kubectl("patch", "mro", "emotion", "-n", space, "--subresource=status", "--type=merge", status)
+    release(plane, "upgrade", "emotion", str(SERVER), "-n", space)
+
+
 def test_the_version_that_serves_cannot_be_taken_out(plane: Cluster, space: str) -> None:
     crd.install(plane, seconds=30)
     release(plane, "install", "emotion", str(SERVER), "-n", space)
@@ -215,7 +265,7 @@ def account_kubeconfig(plane: Cluster, namespace: str, account: str, target: Pat
 def test_the_rights_are_enough_for_every_kind_of_work(
     plane: Cluster, space: str, tmp_path: Path, scope: str
 ) -> None:
-    """A rollout with a copy and validations, from apply to Succeeded, with the account of the chart."""
+    """A copy with shadow and validations, then another with an observation, with the account of the chart."""
     plain_namespace = f"work-{secrets.token_hex(3)}"
     plane.kubectl("create", "namespace", plain_namespace)
     crd.install(plane, seconds=30)
@@ -224,7 +274,11 @@ def test_the_rights_are_enough_for_every_kind_of_work(
     release(plane, "install", "modelrollout", str(OPERATOR), "-n", space, values=values)
     world = World(plane, plain_namespace)
     kubeconfig = account_kubeconfig(plane, space, "modelrollout", tmp_path / "kubeconfig")
-    world.create(m.service("emotion"), m.deployment("emotion-1", replicas=2))
+    serving = {"serving": "yes"}
+    world.create(
+        m.service("emotion", selector={"app": "emotion", **serving}),
+        m.deployment("emotion-1", replicas=2, labels=serving),
+    )
     world.until(lambda: world.ready("emotion", "emotion-1") == 2, what="2 ready pods of emotion-1")
     process = OperatorProcess(
         kubeconfig=kubeconfig,
@@ -245,12 +299,20 @@ def test_the_rights_are_enough_for_every_kind_of_work(
                     plan=m.steps(50, duration="1s"),
                     criteria=[],
                     validations=[validation],
+                    shadow={"duration": "1s"},
                 )
             )
+            world.until(lambda: world.find("Deployment", "emotion-shadow"), what="a shadow")
+            first = world.until_phase("Succeeded", seconds=90)
+            more = {"observation": {"duration": "5s"}, "shadow": None, "validations": None}
+            world.patch("ModelRollout", "emotion", {"spec": {"candidate": {"image": "emotion:3"}, **more}})
             world.until(
-                lambda: world.status().get("phase") == "Succeeded",
-                seconds=90,
-                what=f"Succeeded\n{process.tail(30)}",
+                lambda: world.condition("StableKept").get("reason") == "Parked",
+                seconds=60,
+                what="pods of stable outside the Service",
+            )
+            world.until(
+                lambda: world.status()["stable"] != first["stable"], seconds=60, what="the other is stable"
             )
             world.delete("ModelRollout", "emotion")
             world.until(lambda: world.find("ModelRollout", "emotion") is None, what="the rollout is gone")

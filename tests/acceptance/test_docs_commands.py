@@ -5,6 +5,7 @@ Pods are those of fake nodes, so a small thread exports the metrics of each pod 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from tests.support.prometheus import Prometheus
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 QUICKSTART = DOCS / "quickstart.md"
+UPGRADE = DOCS / "howto" / "upgrade.md"
 
 
 class Metrics:
@@ -83,19 +85,31 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A fresh control plane, a Prometheus and an operator that waits for its CRD."""
+def plane() -> Iterator[Cluster]:
+    """A fresh control plane."""
+    with ControlPlane.start(scheduler=True, kwok_nodes=2) as started:
+        yield started
+
+
+@pytest.fixture
+def operator(plane: Cluster, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """A Prometheus and an operator that waits for its CRD."""
     with ExitStack() as stack:
-        plane = stack.enter_context(ControlPlane.start(scheduler=True, kwok_nodes=2))
         exporter = stack.enter_context(Exporter.start())
         prometheus = stack.enter_context(Prometheus.start(exporter=exporter))
-        operator = OperatorProcess(
+        process = OperatorProcess(
             kubeconfig=plane.kubeconfig, log=tmp_path / "operator.log", prometheus=prometheus.url
         )
-        stack.callback(operator.stop)
-        operator.start(wait_ready=False)
+        stack.callback(process.stop)
+        process.start(wait_ready=False)
         stack.enter_context(Metrics(plane, exporter, "models"))
-        yield plane
+        yield process
+
+
+@pytest.fixture
+def cluster(plane: Cluster, operator: OperatorProcess) -> Cluster:
+    """All of it."""
+    return plane
 
 
 def run(cluster: Cluster, path: str, block: Block) -> None:
@@ -141,6 +155,66 @@ def test_commands_of_the_other_pages_work(cluster: Cluster, path: str) -> None:
     for page in others:
         for block in runnable(page):
             run(cluster, path, block)
+
+
+def proved_by(page: Path, test: str) -> Block:
+    """The block of a page that names this test."""
+    (found,) = (block for block in blocks(page) if block.mark("by") == test)
+    return found
+
+
+def deploy_and_begin(cluster: Cluster, path: str) -> None:
+    """The quickstart's model, with a rollout that stays at its first step: its finalizer is on."""
+    run(cluster, path, runnable(QUICKSTART)[1])
+    steps = [{"weight": 50, "duration": "1h"}, {"weight": 100}]
+    spec = {"candidate": {"deployment": "emotion-v1-1"}, "criteria": [], "steps": steps}
+    patch = "--patch=" + json.dumps({"spec": spec})
+    cluster.kubectl("-n", "models", "patch", "mro", "emotion", "--type=merge", patch)
+    cluster.wait("jsonpath={.status.weight.observed}=50", "mro/emotion", "-n", "models")
+
+
+def gone(cluster: Cluster) -> bool:
+    """Whether CRD and namespace are gone; a namespace takes its time."""
+    cluster.wait("delete", "namespace/modelrollout-system")
+    return "modelrollouts" not in cluster.kubectl("get", "crd", "-o", "name")
+
+
+def test_removal_by_helm_leaves_nothing(cluster: Cluster, path: str) -> None:
+    run(cluster, path, runnable(QUICKSTART)[0])
+    deploy_and_begin(cluster, path)
+    run(cluster, path, proved_by(UPGRADE, "test_removal_by_helm_leaves_nothing"))
+    assert gone(cluster)
+    stable = cluster.get("deployment", "emotion-v1-0", "-n", "models")
+    assert stable["spec"]["replicas"] == 4, "the traffic went back before the operator did"
+
+
+def test_removal_by_kustomize_leaves_nothing(cluster: Cluster, path: str) -> None:
+    cluster.kubectl("apply", "--server-side", "-k", str(CHARTS / "kustomize"))
+    deploy_and_begin(cluster, path)
+    run(cluster, path, proved_by(UPGRADE, "test_removal_by_kustomize_leaves_nothing"))
+    assert gone(cluster)
+    stable = cluster.get("deployment", "emotion-v1-0", "-n", "models")
+    assert stable["spec"]["replicas"] == 4
+
+
+def test_removal_that_hangs_is_ended_by_hand(cluster: Cluster, operator: OperatorProcess, path: str) -> None:
+    crd.install(cluster)
+    deploy_and_begin(cluster, path)
+    operator.stop()
+    cluster.kubectl("-n", "models", "delete", "mro", "emotion", "--wait=false")
+    cluster.kubectl("-n", "models", "get", "mro", "emotion")
+    run(cluster, path, proved_by(UPGRADE, "test_removal_that_hangs_is_ended_by_hand"))
+    assert not cluster.get("mro", "-n", "models")["items"]
+
+
+def test_a_release_for_each_tenant(plane: Cluster, path: str) -> None:
+    for team in ("team-a", "team-b"):
+        plane.kubectl("create", "namespace", team)
+    run(plane, path, proved_by(DOCS / "security.md", "test_a_release_for_each_tenant"))
+    for team in "ab":
+        deployment = plane.get("deployment", f"modelrollout-{team}", "-n", f"operator-{team}")
+        environment = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert {"name": "MODELROLLOUT_NAMESPACES", "value": f"team-{team}"} in environment
 
 
 def test_manifests_are_accepted(cluster: Cluster) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from devcluster import tools
+from modelrollout.cli.live import live_values
+from modelrollout.cluster.connection import KubeApi
 from tests.support.charts import (
     OPERATOR,
     ROOT,
@@ -64,6 +68,7 @@ CHOICES: list[list[Json]] = [
     switch("rbac", "create"),
     switch("rbac", "copies"),
     switch("rbac", "validations"),
+    switch("rbac", "observation"),
     switch("rbac", "userRoles"),
     [
         {},
@@ -77,6 +82,7 @@ CHOICES: list[list[Json]] = [
         {
             "networkPolicy": {
                 "metricsFrom": [{"namespaceSelector": {}}],
+                "prometheusPorts": [10902],
                 "webhookPorts": [],
                 "extraEgress": [{"ports": [{"port": 8443, "protocol": "TCP"}]}],
             }
@@ -217,25 +223,44 @@ def allowed(role: Json) -> Iterator[tuple[str, str]]:
             yield from ((resource, verb) for verb in rule["verbs"])
 
 
+def pairs(**verbs: str) -> set[tuple[str, str]]:
+    """Pairs of resource and verb; an underscore stands for a slash."""
+    return {(name.replace("_", "/"), verb) for name, each in verbs.items() for verb in each.split()}
+
+
+# What the operator asks the API server for: each path and method in cluster/, engine.py and notify.py.
+ALWAYS_GRANTED = pairs(
+    modelrollouts="get list watch patch",
+    modelrollouts_status="update",
+    deployments="get list watch",
+    deployments_scale="get patch",
+    services="get list watch",
+    endpointslices="list watch",
+    horizontalpodautoscalers="list watch",
+    jobs="list watch",
+    events="create",
+)
+GRANTED_IF = {
+    "rbac.copies": pairs(deployments="create patch delete", services="create patch delete"),
+    "rbac.validations": pairs(jobs="create delete", pods="list", pods_log="get"),
+    "rbac.observation": pairs(pods="list watch patch"),
+    "notifications.readSecrets": pairs(secrets="get"),
+}
+
+
 def test_privileges_are_the_least(rendered: list[tuple[Json, list[Json]]]) -> None:
     for values, objects in rendered:
         for role in [*of_kind(objects, "Role"), *of_kind(objects, "ClusterRole")]:
             grants = set(allowed(role))
             assert not any("*" in pair for pair in grants)
-            secrets = {verb for resource, verb in grants if resource == "secrets"}
-            reads = flag(values, "notifications", "readSecrets", default=False)
-            mine = not role["metadata"]["name"].endswith(("-view", "-edit", "-leader"))
-            assert secrets == ({"get"} if reads and mine else set())
             if role["metadata"]["name"].endswith(("-view", "-edit", "-leader")):
                 continue
-            assert (("deployments", "create") in grants) == flag(values, "rbac", "copies")
-            assert (("services", "create") in grants) == flag(values, "rbac", "copies")
-            assert (("jobs", "create") in grants) == flag(values, "rbac", "validations")
-            assert (("pods/log", "get") in grants) == flag(values, "rbac", "validations")
-            assert (("pods", "patch") in grants) == flag(values, "rbac", "observation")
-            assert ("deployments", "update") not in grants
-            assert ("pods", "create") not in grants
-            assert ("pods", "delete") not in grants
+            expected = set(ALWAYS_GRANTED)
+            for value, grants_of_it in GRANTED_IF.items():
+                expected |= (
+                    grants_of_it if flag(values, *value.split("."), default="rbac" in value) else set()
+                )
+            assert grants == expected, values
 
 
 def test_prometheus_servers_reach_the_operator() -> None:
@@ -264,10 +289,77 @@ def test_prometheus_servers_reach_the_operator() -> None:
     assert set(PrometheusTargets.from_mapping(config).targets) == {"default", "other"}
 
 
-def test_network_policy_lets_out_to_the_ports_of_prometheus() -> None:
-    policy = only(render(OPERATOR, {"prometheus": {"default": SECRET, "other": BASIC}}), "NetworkPolicy")
-    ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
-    assert ports == {53, 443, 6443, 8443}
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({"prometheus": {"default": SECRET, "other": BASIC}}, {443, 8443, 9090}),
+        # A policy sees the port of the pod behind the Service: 9090, unless told otherwise.
+        ({"prometheus": {"default": {"url": "http://prometheus-server.monitoring.svc"}}}, {80, 9090}),
+        ({"networkPolicy": {"prometheusPorts": [8080, 10902]}}, {8080, 10902}),
+    ],
+)
+def test_network_policy_lets_out_to_the_ports_of_prometheus(values: Json, ports: set[int]) -> None:
+    policy = only(render(OPERATOR, values), "NetworkPolicy")
+    assert {port["port"] for port in policy["spec"]["egress"][2]["ports"]} == ports
+    assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == ports | {
+        53,
+        443,
+        6443,
+    }
+
+
+def test_the_notes_say_which_ports_of_prometheus_are_let_out() -> None:
+    def notes(*arguments: str) -> str:
+        return helm("install", "demo", str(OPERATOR), "--dry-run=client", *arguments).split("NOTES:")[1]
+
+    url = ("--set", "prometheus.default.url=http://prometheus-server")
+    assert "lets the operator out to TCP 80, 9090" in notes(*url)
+    assert "networkPolicy.prometheusPorts" in notes()
+    for known in ("networkPolicy.enabled=false", "networkPolicy.prometheusPorts={80}"):
+        assert "networkPolicy.prometheusPorts" not in notes(*url, "--set", known)
+
+
+def test_the_port_of_prometheus_can_be_changed_for_kustomize_as_its_comment_says(tmp_path: Path) -> None:
+    """The lines that are commented out work, and mean the rule for Prometheus."""
+    shutil.copytree(ROOT / "charts" / "kustomize", tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "kustomization.yaml"
+    before, patches = file.read_text().split("# patches:")
+    file.write_text(before + "patches:" + patches.replace("\n# ", "\n"))
+    command = [tools.kubectl(), "kustomize", tmp_path]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    egress = only(list(yaml.safe_load_all(said)), "NetworkPolicy")["spec"]["egress"]
+    assert [rule["ports"][0]["port"] for rule in egress] == [53, 443, 10902, 443]
+
+
+@pytest.mark.parametrize("name", [{"nameOverride": "rollouts"}, {"fullnameOverride": "rollouts"}])
+async def test_the_plugin_finds_the_operators_pods_whatever_the_chart_calls_them(name: Json) -> None:
+    deployment = only(render(OPERATOR, name), "Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    pod = {"metadata": {"name": "operator-0", "namespace": "sys"}, "spec": deployment["template"]["spec"]}
+
+    class Api:
+        async def request(self, _method: str, _path: str, *, query: Json, attempts: int) -> Json:
+            wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
+            assert not wanted.items() <= deployment["selector"]["matchLabels"].items(), "it can never change"
+            return {"items": [pod] if wanted.items() <= labels.items() else []}
+
+        async def read_text(self, path: str) -> str:
+            assert path == "/api/v1/namespaces/sys/pods/operator-0:8080/proxy/metrics"
+            sample = 'modelrollout_criterion_value{criterion="errors",name="emotion",namespace="ml"} 0.25'
+            return f"modelrollout_leader 1.0\n{sample}\n"
+
+    live = await live_values(cast(KubeApi, Api()), None, "ml", "emotion")
+    assert live.values == {"errors": 0.25}
+
+
+def test_dashboards_can_do_without_labels_of_their_own() -> None:
+    values = {"metrics": {"dashboards": {"enabled": True, "labels": {"grafana_dashboard": None}}}}
+    found = [
+        o for o in of_kind(render(OPERATOR, values), "ConfigMap") if "dashboard" in o["metadata"]["name"]
+    ]
+    assert len(found) == 2
+    assert all("app.kubernetes.io/name" in item["metadata"]["labels"] for item in found)
+    assert not any("grafana_dashboard" in item["metadata"]["labels"] for item in found)
 
 
 def test_a_changed_list_of_servers_makes_new_pods() -> None:
@@ -297,6 +389,11 @@ def test_the_environment_is_what_the_operator_reads() -> None:
     assert settings.shutdown < deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
+def server(**more: Any) -> Json:
+    """Values with one Prometheus server that has a Secret."""
+    return {"prometheus": {"default": {"url": "http://p", "secretName": "s", **more}}}
+
+
 REFUSED: list[tuple[Json, str]] = [
     ({"replicas": 3}, "replicas"),
     ({"replicaCount": -1}, "replicaCount"),
@@ -306,6 +403,11 @@ REFUSED: list[tuple[Json, str]] = [
     ({"prometheus": {"default": {"url": "http://p", "bearerToken": "t"}}}, "bearerToken"),
     ({"prometheus": {"default": {"url": "http://p", "secretKeys": {"ca": "ca.crt"}}}}, "secretName"),
     ({"prometheus": {"default": {"url": "http://p", "username": "u"}}}, "secretKeys"),
+    (server(username="u", secretKeys={"ca": "ca.crt"}), "'password'"),
+    (server(secretKeys={"password": "p"}), "'username'"),
+    (server(username="u", secretKeys={"password": "p", "bearerToken": "t"}), "two ways to log in"),
+    (server(secretKeys={"key": "tls.key"}), "'cert'"),
+    (server(insecureSkipVerify=True, secretKeys={"ca": "ca.crt"}), "give one of them"),
     ({"prometheus": {"Default": {"url": "http://p"}}}, "Default"),
     ({"log": {"level": "verbose"}}, "level"),
     ({"image": {"digest": "latest"}}, "digest"),
@@ -320,6 +422,9 @@ REFUSED: list[tuple[Json, str]] = [
     ({"metrics": {"podMonitor": {"interval": "often"}}}, "interval"),
     ({"metrics": {"prometheusRule": {"thresholds": {"regexFallback": 2}}}}, "regexFallback"),
     ({"metrics": {"prometheusRule": {"thresholds": {"f1": 0.5}}}}, "thresholds"),
+    ({"metrics": {"prometheusRule": {"runbookURL": "the runbook"}}}, "runbookURL"),
+    ({"metrics": {"prometheusRule": {"enabled": True, "thresholds": {"latencyP95": None}}}}, "latencyP95"),
+    ({"networkPolicy": {"prometheusPorts": [0]}}, "prometheusPorts"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
 ]
@@ -330,6 +435,15 @@ def test_wrong_values_are_refused_by_name(values: Json, named: str) -> None:
     with pytest.raises(RenderError) as refused:
         render(OPERATOR, values)
     assert named in str(refused.value)
+
+
+def test_no_threshold_can_be_left_out() -> None:
+    """An alert without one would ask Prometheus for the name of the value."""
+    schema: Any = json.loads((OPERATOR / "values.schema.json").read_text())
+    for name in ("metrics", "prometheusRule", "thresholds"):
+        schema = schema["properties"][name]
+    given = yaml.safe_load((OPERATOR / "values.yaml").read_text())["metrics"]["prometheusRule"]["thresholds"]
+    assert set(schema["required"]) == set(schema["properties"]) == set(given)
 
 
 def test_the_chart_has_the_generated_crd() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.workload import Validation
+from modelrollout.cluster.jobs import JobOrder, build_job
+from modelrollout.cluster.writer import RolloutRef
 from tests.support.charts import (
     SERVER,
     RenderError,
@@ -30,7 +33,8 @@ CHOICES: list[list[Json]] = [
     [
         {},
         {"networkPolicy": {"enabled": True}},
-        {"networkPolicy": {"enabled": True, "ingressFrom": [{"podSelector": {}}]}},
+        {"networkPolicy": {"enabled": True, "ingressFrom": [{"namespaceSelector": {}}]}},
+        {"networkPolicy": {"enabled": True, "extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}]}},
     ],
     [{}, {"podDisruptionBudget": {"enabled": False}}],
     [{}, {"tests": {"enabled": False}}],
@@ -117,6 +121,31 @@ def test_the_rollout_is_one_that_the_operator_accepts(rendered: list[tuple[Json,
             assert spec.stable is not None
             assert {spec.stable.deployment, spec.candidate.deployment} <= names
             assert spec.service == only(objects, "Service")["metadata"]["name"]
+
+
+def test_the_network_policy_admits_whom_it_must(rendered: list[tuple[Json, list[Json]]]) -> None:
+    """Once it is said who may send requests, validations of the operator and `helm test` still may."""
+    job = JobOrder(
+        name="smoke-1",
+        run="1",
+        validation=Validation(name="smoke", image="checks:1"),
+        candidate_url="http://emotion-candidate",
+        owner=RolloutRef(namespace="sys", name="emotion", uid="1", resource_version="1"),
+    )
+    validation = build_job(job)["spec"]["template"]["metadata"]["labels"]
+    for values, objects in rendered:
+        for policy in of_kind(objects, "NetworkPolicy"):
+            given = values["networkPolicy"].get("ingressFrom")
+            (rule,) = policy["spec"]["ingress"]
+            assert ("from" in rule) == bool(given), values
+            peers = rule.get("from", [])
+            assert peers[:1] == (given or [])
+            selectors = [peer["podSelector"]["matchLabels"] for peer in peers[1:]]
+            admitted = [*of_kind(objects, "Pod"), {"metadata": {"labels": validation}}] if given else []
+            for pod in admitted:
+                assert any(chosen.items() <= pod["metadata"]["labels"].items() for chosen in selectors), pod
+            assert len(selectors) == len(admitted)
+            assert values["networkPolicy"].get("extraEgress", []) == policy["spec"]["egress"][2:]
 
 
 def test_the_server_accepts_the_environment() -> None:

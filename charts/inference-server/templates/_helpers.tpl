@@ -19,6 +19,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{- /* "true" if the Deployment is one of this release's whose version is not among the values any more: an upgrade deletes it. */ -}}
+{{- define "inference.dropped" -}}
+{{- $root := .root }}
+{{- $labels := dig "metadata" "labels" (dict) (lookup "apps/v1" "Deployment" $root.Release.Namespace .deployment) }}
+{{- $ours := eq (get $labels "app.kubernetes.io/instance") $root.Release.Name }}
+{{- $made := eq (get $labels "app.kubernetes.io/managed-by") $root.Release.Service }}{{- /* a copy is the operator's */}}
+{{- if and $ours $made (not (hasKey $root.Values.versions (get $labels "app.kubernetes.io/version"))) }}true{{ end }}
+{{- end }}
+
 {{- define "inference.image" -}}
 {{- $image := .image }}
 {{- if $image.digest -}}

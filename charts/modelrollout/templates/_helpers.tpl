@@ -56,18 +56,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $server.secretKeys (not $server.secretName) }}
 {{- fail (printf "prometheus.%s.secretKeys names keys of a Secret, but prometheus.%s.secretName is not given" $name $name) }}
 {{- end }}
+{{- /* What excludes each other is said here: of a schema Helm would only tell that it is "false". */ -}}
+{{- if and $server.username (dig "bearerToken" "" (default dict $server.secretKeys)) }}
+{{- fail (printf "prometheus.%s has two ways to log in: give secretKeys.bearerToken, or username with secretKeys.password, not both" $name) }}
+{{- end }}
+{{- if and $server.insecureSkipVerify (dig "ca" "" (default dict $server.secretKeys)) }}
+{{- fail (printf "prometheus.%s has secretKeys.ca, but with insecureSkipVerify no certificate is checked: give one of them" $name) }}
+{{- end }}
 {{- $_ := set $servers $name $entry }}
 {{- end }}
 {{- toYaml $servers }}
 {{- end }}
 
-{{/* Ports of the Prometheus servers, from their addresses: what a NetworkPolicy has to let out. */}}
+{{/* Where a NetworkPolicy has to let out to for Prometheus. It sees the ports of pods, and an address has the port of a Service,
+which may be another one: unless they are given, Prometheus' own port is let out as well. */}}
 {{- define "modelrollout.prometheusPorts" -}}
-{{- $ports := list }}
+{{- $ports := list "9090" }}
 {{- range $name, $server := .Values.prometheus }}
 {{- $url := urlParse $server.url }}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
-{{- $ports = append $ports (int (default (ternary "443" "80" (eq $url.scheme "https")) $port)) }}
+{{- $ports = append $ports (default (ternary "443" "80" (eq $url.scheme "https")) $port) }}
 {{- end }}
-{{- $ports | uniq | sortAlpha | join "," }}
+{{- default $ports .Values.networkPolicy.prometheusPorts | uniq | sortAlpha | join "," }}
 {{- end }}
