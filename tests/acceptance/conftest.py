@@ -47,6 +47,7 @@ def scene(
         yield scene
         for pod in scene.pods.values():
             pod.remove()
+    world.free()  # the operator has stopped
 
 
 @pytest.fixture

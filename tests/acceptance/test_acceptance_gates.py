@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import manifests as m
+from tests.support.exporter import Pod
 from tests.support.scene import Scene, condition
 from tests.support.webhook import Webhook
 
@@ -69,10 +70,9 @@ def test_a_closed_schedule_holds_the_first_step_too(scene: Scene) -> None:
     assert scene.ready() == {"emotion-1": 4, "emotion-2": 0}
 
 
-def errors(scene: Scene, share: float, *, rps: float) -> None:
-    """Requests of the candidate from now on, that share of them with an error."""
-    pod = scene.pods["emotion-2"]
-    with scene.exporter.together():
+def errors(pod: Pod, share: float, *, rps: float) -> None:
+    """Requests from now on, that share of them with an error."""
+    with pod.exporter.together():
         pod.rate("model_requests_total", rps * (1 - share), code="200")
         pod.rate("model_requests_total", rps * share, code="500")
 
@@ -82,9 +82,7 @@ SURE = {"name": "errors", "preset": "errorRate", "max": 0.02, "window": "15s", "
 
 @pytest.mark.usefixtures("operator")
 def test_confidence_holds_on_few_samples_and_advances_on_many(scene: Scene) -> None:
-    scene.stage()
-    errors(scene, 0.01, rps=4)
-    time.sleep(16)
+    scene.stage(traffic={"emotion-2": lambda pod: errors(pod, 0.01, rps=4)})
     scene.apply(plan=FAST, criteria=[SURE | {"minSamples": 1_000_000}])
     scene.at_weight(25)
     scene.until(lambda s: s["criteria"][0]["state"] == "NoData", what="not sure yet")
@@ -94,15 +92,13 @@ def test_confidence_holds_on_few_samples_and_advances_on_many(scene: Scene) -> N
         assert (status["phase"], status["step"]["weight"]) == ("Progressing", 25), status
         time.sleep(0.1)
     assert "sure" in condition(scene.status(), "MetricsAvailable")["message"]
-    errors(scene, 0.01, rps=4000)
+    errors(scene.pods["emotion-2"], 0.01, rps=4000)
     scene.world.until_phase("Succeeded", seconds=90)
 
 
 @pytest.mark.usefixtures("operator")
 def test_confidence_does_not_revert_on_few_samples_and_does_on_many(scene: Scene) -> None:
-    scene.stage()
-    errors(scene, 0.03, rps=4)
-    time.sleep(16)
+    scene.stage(traffic={"emotion-2": lambda pod: errors(pod, 0.03, rps=4)})
     scene.apply(plan=FAST, criteria=[SURE | {"minSamples": 1_000_000}])
     scene.at_weight(25)
     deadline = time.monotonic() + 6
@@ -110,7 +106,7 @@ def test_confidence_does_not_revert_on_few_samples_and_does_on_many(scene: Scene
         status = scene.status()
         assert (status["phase"], status["step"]["weight"]) == ("Progressing", 25), status
         time.sleep(0.1)
-    errors(scene, 0.03, rps=4000)
+    errors(scene.pods["emotion-2"], 0.03, rps=4000)
     status = scene.world.until_phase("RolledBack", seconds=60)
     assert status["rollback"]["criterion"] == "errors"
     scene.on_stable()
@@ -150,6 +146,6 @@ def test_a_webhook_that_never_answers_delays_nothing(scene: Scene) -> None:
         scene.at_weight(25)
         scene.world.until(lambda: hook.calls, what="the webhook is being asked")
         scene.say(2)
-        scene.world.until(lambda: scene.ready()["emotion-2"] == 0, seconds=5, what="no candidate endpoint")
-        scene.world.until_phase("RolledBack", seconds=10)
+        scene.world.until(lambda: scene.ready()["emotion-2"] == 0, seconds=20, what="no candidate endpoint")
+        scene.world.until_phase("RolledBack", seconds=30)
     assert operator.stop() == 0, "a webhook kept the operator from ending"

@@ -24,8 +24,8 @@ def stage(scene: Scene) -> None:
         m.deployment("emotion-1", replicas=4, labels=SERVING),
         m.deployment("emotion-2", labels=SERVING),
     )
-    scene.export("emotion-1")
-    scene.export("emotion-2")
+    scene.export("emotion-1", "emotion-2")
+    scene.world.until(lambda: scene.world.ready("emotion", "emotion-1") == 4, what="stable serves")
 
 
 def pods(scene: Scene, deployment: str) -> dict[str, dict[str, Any]]:

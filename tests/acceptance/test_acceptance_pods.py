@@ -116,7 +116,7 @@ def test_scenario_05_a_bad_model_loses_its_traffic_within_an_interval_of_its_for
     bad_since = first_breach(lab, played, counted=False)
     assert bad_since is not None
     assert reaction.gone_at - bad_since >= act.held_seconds - 0.1, "reverted before `for` was over"
-    assert reaction.seconds <= act.held_seconds + interval + 3.0, f"{reaction.seconds:.1f} s"
+    assert reaction.seconds <= act.held_seconds + interval + 10.0, f"{reaction.seconds:.1f} s"
     assert lab.rollout()["status"]["rollback"]["criterion"] == act.criterion
     assert lost(lab) == missing
 

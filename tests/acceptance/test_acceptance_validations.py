@@ -87,21 +87,22 @@ def test_scenario_16_an_image_that_cannot_be_pulled_is_reported_within_a_minute_
     scene: Scene,
 ) -> None:
     with annotated(scene.world, **{IMAGE_ERROR: "true"}):
-        begin(scene, timeout="40s")
+        begin(scene, timeout="25s")
         scene.world.until(lambda: scene.world.list("Job"), what="the Job", seconds=60)
-        made = time.monotonic()
         scene.until(
             lambda s: s["validations"] and s["validations"][0]["state"] == "ImagePullFailed",
             what="the trouble in status",
             seconds=60,
         )
-        assert time.monotonic() - made < 60
         status = scene.status()
         assert "registry.invalid/check:1" in status["validations"][0]["message"]
         assert "registry.invalid/check:1" in condition(status, "Progressing")["message"], status["conditions"]
-        assert any(
-            reason == "ImagePullFailed" and "registry.invalid/check:1" in text
-            for reason, text in scene.world.events()
+        scene.world.until(
+            lambda: any(
+                reason == "ImagePullFailed" and "registry.invalid/check:1" in text
+                for reason, text in scene.world.events()
+            ),
+            what="the Event",
         )
         stays_at(scene, 25, 3)
         told = condition(stopped(scene, seconds=90), "Paused")["message"]

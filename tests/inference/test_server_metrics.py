@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from inference_server.metrics import SHADOW_DROPS
 from inference_server.predictors.base import FALLBACK_REASONS, ROUTES, Prediction
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
@@ -34,6 +35,8 @@ ZEROS = {
     ("model_prediction_seconds_count", "route"): {(route,) for route in ROUTES},
     ("model_shadow_comparisons_total", "agree"): {("true",), ("false",), ("none",)},
     ("model_accepted_total", "accepted"): {("true",), ("false",)},
+    ("model_reloads_total", "outcome"): {("success",), ("failure",), ("refused",)},
+    ("model_shadow_dropped_total", "reason"): {(reason,) for reason in SHADOW_DROPS},
     ("model_rule_applications_total", "rule"): {("anger_frustration",)},
     ("model_low_confidence_total",): {()},
     ("model_confidence_count",): {()},

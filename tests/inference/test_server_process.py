@@ -27,12 +27,14 @@ async def test_no_request_is_lost_while_a_pod_leaves(tmp_path: Path) -> None:
         await asyncio.sleep(1)
         server.terminate()
         told = time.monotonic()
-        await asyncio.sleep(0.3)
         async with httpx.AsyncClient(base_url=server.url) as client:
             ready = await client.get("/v2/health/ready")
+            while ready.status_code != 503 and time.monotonic() - told < 4:
+                await asyncio.sleep(0.02)
+                ready = await client.get("/v2/health/ready")
             assert (ready.status_code, ready.json()["state"]) == (503, "draining")
             assert (await client.get("/v2/health/live")).status_code == 200
-        await asyncio.sleep(0.9)
+        await asyncio.sleep(1.2)
         fresh.stop()
         alive.stop()
         results = await asyncio.gather(*tasks)
@@ -45,24 +47,30 @@ async def test_no_request_is_lost_while_a_pod_leaves(tmp_path: Path) -> None:
 
 
 async def test_answers_in_flight_at_the_end_of_the_drain_are_finished(tmp_path: Path) -> None:
-    with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="0", INFERENCE_WORKERS="2") as server:
-        async with httpx.AsyncClient(timeout=10) as client:
-            task = asyncio.create_task(
-                client.post(f"{server.url}/predict", json={"texts": ["very slow"] * 4})
-            )
-            await asyncio.sleep(0.3)
+    options = {"INFERENCE_WORKERS": "2", "INFERENCE_QUEUE_TIMEOUT_SECONDS": "30"}
+    with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="0", **options) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+            texts = {"texts": ["very slow"] * 8}  # 1.6 s of work; the third waits for one of the other two
+            tasks = [asyncio.create_task(client.post("/predict", json=texts)) for _ in range(3)]
+            deadline = time.monotonic() + 30
+            while not (await client.get("/model/status")).json()["waiting_texts"]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
             server.terminate()
-            assert (await task).status_code == 200
-        assert await asyncio.to_thread(server.process.wait, 10) == 0
+            assert [(await task).status_code for task in tasks] == [200] * 3
+        assert await asyncio.to_thread(server.process.wait, 30) == 0
 
 
 def test_a_second_sigterm_ends_the_drain(tmp_path: Path) -> None:
     with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="60") as server:
         server.terminate()
-        time.sleep(0.3)
+        deadline = time.monotonic() + 20
+        while httpx.get(f"{server.url}/v2/health/ready").status_code != 503:  # two at once may count as one
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         assert server.process.poll() is None
         server.terminate()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(30) == 0
 
 
 async def test_a_burst_of_ten_thousand_requests_is_bounded_and_survived(tmp_path: Path) -> None:
@@ -175,7 +183,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_a_sentence(tmp_path
     broken = write_fake(tmp_path / "models" / "broken", broken=True)
     for artifacts, words in ((broken, "expected SHA-256 aaaa"), (tmp_path / "none", "there is no such file")):
         with server_process(tmp_path, ready=False, INFERENCE_ARTIFACTS=str(artifacts)) as server:
-            assert server.process.wait(15) == 3
+            assert server.process.wait(60) == 3
             assert words in server.log.read_text()
 
 
@@ -185,11 +193,11 @@ def test_a_taken_port_and_a_wrong_option_end_the_process_with_a_sentence(tmp_pat
         taken.listen()
         port = str(taken.getsockname()[1])
         with server_process(tmp_path, ready=False, INFERENCE_PORT=port) as server:
-            assert server.process.wait(15) == 3
+            assert server.process.wait(60) == 3
             assert "address already in use" in server.log.read_text()
     options = {"INFERENCE_ADDED_LATENCY_MS": "300", "INFERENCE_PORT": str(free_port())}
     with server_process(tmp_path, module="inference_server", ready=False, **options) as server:
-        assert server.process.wait(15) == 1
+        assert server.process.wait(60) == 1
         assert "INFERENCE_ALLOW_FAULTS=1" in server.log.read_text()
         assert "Traceback" not in server.log.read_text()
 

@@ -30,9 +30,11 @@ def cluster_with_crd(control_plane: Cluster) -> Cluster:  # noqa: F811
 
 
 @pytest.fixture
-def world(cluster_with_crd: Cluster, namespace: str) -> World:  # noqa: F811
+def world(cluster_with_crd: Cluster, namespace: str) -> Iterator[World]:  # noqa: F811
     """A fresh namespace."""
-    return World(cluster_with_crd, namespace)
+    world = World(cluster_with_crd, namespace)
+    yield world
+    world.free()  # every operator of the test has stopped
 
 
 @pytest.fixture

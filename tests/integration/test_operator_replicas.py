@@ -60,10 +60,12 @@ def test_the_standby_takes_over_after_a_kill(emotion: World, start_operator: Sta
     assert (first.leads(), second.leads()) == (True, False)
     assert second.get("/readyz")[0] == 200
     assert (second.metric("modelrollout_ticks_total") or 0) == 0
+    assert (first.metric("modelrollout_phase"), second.metric("modelrollout_phase")) == (1, None)
     first.kill()
     killed = time.monotonic()
     second.wait_leading(seconds=14)
     assert time.monotonic() - killed <= 12
+    assert second.metric("modelrollout_phase") == 1
     emotion.until_phase("Succeeded", seconds=40)
 
 
@@ -104,6 +106,8 @@ def test_a_status_changed_by_somebody_else_is_decided_anew(
         emotion.patch("ModelRollout", "emotion", {"metadata": {"labels": {"n": str(number)}}})
         time.sleep(0.05)
     status = emotion.until_phase("Succeeded")
+    emotion.until(lambda: "Promoted" in [reason for reason, _ in emotion.events()], what="the last Event")
+    emotion.settled(emotion.events)
     assert [reason for reason, _ in emotion.events()].count("Promoted") == 1
     assert status["stable"] == "emotion-2"
 
@@ -115,10 +119,20 @@ def test_a_rollout_whose_status_is_garbage_hurts_no_other(
     emotion.create(
         m.service("sad"), m.deployment("sad-1", app="sad", replicas=2), m.deployment("sad-2", app="sad")
     )
-    emotion.create(
-        m.rollout("sad", service="sad", stable="sad-1", candidate="sad-2", replicas=2, plan=m.steps(50)),
-        m.rollout(plan=m.steps(50)),
-    )
+    plan = m.steps(50, duration="10s")
+    emotion.create(m.rollout("sad", service="sad", stable="sad-1", candidate="sad-2", replicas=2, plan=plan))
+    emotion.until(lambda: (emotion.status("sad").get("step") or {}).get("reachedAt"), what="sad at 50%")
+    garbage = {"status": {"observedGeneration": -1}}  # the API server takes it, the operator cannot read it
+    emotion.patch("ModelRollout", "sad", garbage, sub="/status")
+    emotion.create(m.rollout(plan=m.steps(50)))
     emotion.until_phase("Succeeded")
-    emotion.until_phase("Succeeded", name="sad")
+    (message,) = emotion.until(
+        lambda: [text for reason, text in emotion.events("sad") if reason == "StatusUnreadable"],
+        what="what is wrong is said",
+    )
+    assert "observedGeneration" in message, message
+    assert emotion.status("sad")["observedGeneration"] == -1, "what could not be read was written over"
+    assert (emotion.replicas("sad-1"), emotion.replicas("sad-2")) == (1, 1), "it was worked on all the same"
     assert operator.metric("modelrollout_ticks_total", outcome="error") in {None, 0.0}
+    emotion.patch("ModelRollout", "sad", {"status": {"observedGeneration": None}}, sub="/status")
+    emotion.until_phase("Succeeded", name="sad")

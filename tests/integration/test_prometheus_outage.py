@@ -66,20 +66,20 @@ async def test_a_history_that_cannot_be_read_is_an_error_and_no_breach(prometheu
 async def test_a_frozen_server_costs_one_timeout_not_one_for_each_rollout(prometheus: Prometheus) -> None:
     hooks = CountingHooks()
     rollouts = [rollout(f"ns-{number}", ONE) for number in range(50)]
-    async with evaluator(targets(prometheus.url, 1.0), hooks=hooks) as asking:
+    async with evaluator(targets(prometheus.url, 2.0), hooks=hooks) as asking:
         await asking.evaluate(rollouts[0], patience=0)
         prometheus.pause()
         try:
             # The first to notice: asked, timed out, and a trivial question timed out too.
             first = await asking.evaluate(rollouts[0], patience=0)
             assert first.metrics_error is not None
-            assert "did not answer within 1 s" in first.metrics_error
+            assert "did not answer within 2 s" in first.metrics_error
             hooks.requests.clear()
             probing = asyncio.create_task(asking.evaluate(rollouts[0], patience=0))
             await asyncio.sleep(0.05)
             started = time.monotonic()
             answers = await asyncio.gather(*(asking.evaluate(each, patience=0.01) for each in rollouts[1:]))
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 1.5  # a question of their own would take 2 s
             assert all(answer.metrics_error for answer in answers)
             assert hooks.requests == []
             await probing
@@ -95,17 +95,17 @@ async def test_a_frozen_server_costs_one_timeout_not_one_for_each_rollout(promet
 
 async def test_a_slow_server_is_waited_for_up_to_the_timeout(prometheus: Prometheus) -> None:
     with SlowProxy(prometheus.url) as proxy:
-        async with evaluator(targets(proxy.url, 1.0)) as asking:
+        async with evaluator(targets(proxy.url, 1.5)) as asking:
             proxy.delay = 0.4
             answer = await asking.evaluate(rollout("ns", ONE), patience=0)
             assert answer.samples["one"].value == 1.0
-            proxy.delay = 3.0
+            proxy.delay = 12.0
             started = time.monotonic()
             answer = await asking.evaluate(rollout("ns", ONE), patience=0)
             took = time.monotonic() - started
     assert answer.metrics_error is not None
-    assert "did not answer within 1 s" in answer.metrics_error
-    assert 1.9 <= took < 3.0  # the question, then the trivial one that shows who is at fault
+    assert "did not answer within 1.5 s" in answer.metrics_error
+    assert 2.9 <= took < 8.0  # the question, then the trivial one that shows who is at fault
 
 
 async def test_connections_are_kept(prometheus: Prometheus) -> None:
@@ -128,9 +128,10 @@ async def test_a_heavy_query_delays_only_its_own_rollout() -> None:
             prometheus.wait_for("count(demo) == 300")
             slow = "count(sum by (a) (count_over_time(demo[12h:50ms])))"
             heavy = criterion("heavy", query=slow)
-            light = [rollout(f"ns-{number}", ONE) for number in range(6)]
+            # few enough that the search for the heavy one, 2 s a question, ends well within its 12 s
+            light = [rollout(f"ns-{number}", ONE) for number in range(3)]
             weighty = rollout("ns", heavy)
-            async with evaluator(targets(prometheus.url, 1.0)) as asking:
+            async with evaluator(targets(prometheus.url, 2.0)) as asking:
 
                 async def timed(queries: object) -> tuple[float, object]:
                     started = time.monotonic()
@@ -142,7 +143,7 @@ async def test_a_heavy_query_delays_only_its_own_rollout() -> None:
                     for seconds, answer in results[:-1]:
                         assert answer.metrics_error is None  # type: ignore[attr-defined]
                         assert answer.samples["one"].value == 1.0  # type: ignore[attr-defined]
-                        assert turn == 0 or seconds < 0.9
+                        assert turn == 0 or seconds < 1.8  # with the heavy one it would take 2 s and more
                     sample = results[-1][1].samples["heavy"]  # type: ignore[attr-defined]
                     assert sample.state is SampleState.ERROR
-                    assert "did not answer within 1 s" in sample.message or "gave up" in sample.message
+                    assert "did not answer within 2 s" in sample.message or "gave up" in sample.message

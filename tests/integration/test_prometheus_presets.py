@@ -16,7 +16,8 @@ from tests.support.exporter import LABELS, Exporter, Pod
 from tests.support.prometheus import Prometheus
 from tests.support.queries import criterion, evaluator, rollout
 
-SCRAPE = 0.2
+SCRAPE = 0.5
+"""Seconds between two scrapes, and the most that one may take."""
 _numbers = itertools.count()
 
 
@@ -33,17 +34,18 @@ def prometheus(exporter: Exporter) -> Iterator[Prometheus]:
 
 
 @pytest.fixture
-def namespace() -> str:
-    return f"presets-{next(_numbers)}"
+def namespace(exporter: Exporter) -> Iterator[str]:
+    """A namespace of its own, whose pods go with the test."""
+    with exporter.for_a_while():
+        yield f"presets-{next(_numbers)}"
 
 
-def scraped(prometheus: Prometheus, pod: Pod, times: int = 2) -> None:
-    """Wait until the pod's present values have been scraped at least `times` more times."""
-    selector = f'up{{namespace="{pod.namespace}",pod="{pod.name}"}}'
-    start = max(
-        (float(s["value"][1]) for s in prometheus.query(f"count_over_time({selector}[10m])")), default=0.0
-    )
-    prometheus.wait_for(f"count_over_time({selector}[10m]) >= {start + times + 1}")
+def scraped(prometheus: Prometheus, *pods: Pod, times: int = 2) -> None:
+    """Wait until the present values of the pods have been scraped at least `times` more times."""
+    counts = [f'count_over_time(up{{namespace="{p.namespace}",pod="{p.name}"}}[10m])' for p in pods]
+    starts = [max((float(s["value"][1]) for s in prometheus.query(count)), default=0.0) for count in counts]
+    for count, start in zip(counts, starts, strict=True):
+        prometheus.wait_for(f"{count} >= {start + times + 1}", timeout=60)
 
 
 def candidate(exporter: Exporter, namespace: str, number: int = 0) -> Pod:
@@ -172,9 +174,7 @@ async def test_without_any_series_there_is_no_data(
 @pytest.fixture(scope="module")
 def idle(exporter: Exporter, prometheus: Prometheus) -> str:
     """A namespace whose pods have all their series, at zero."""
-    pods = (candidate(exporter, "idle"), stable(exporter, "idle"))
-    for pod in pods:
-        scraped(prometheus, pod, times=4)
+    scraped(prometheus, candidate(exporter, "idle"), stable(exporter, "idle"), times=4)
     return "idle"
 
 
@@ -227,11 +227,11 @@ async def test_only_the_pods_of_the_candidate_count(
     )
     for pod in (ours, *others):
         known_codes(pod)
-        scraped(prometheus, pod)
+    scraped(prometheus, ours, *others)
     ours.set("model_requests_total", 10, code="200")
     for pod in others:
         pod.set("model_requests_total", 10, code="500")
-        scraped(prometheus, pod)
+    scraped(prometheus, ours, *others)
     assert (await ask(prometheus, namespace, "errorRate")).value == 0.0
     compared = await ask(prometheus, namespace, "errorRate", compare={"to": "Stable", "maxIncrease": "50%"})
     assert (compared.value, compared.reference) == (0.0, 1.0)
@@ -332,16 +332,14 @@ async def test_label_drift_is_the_population_stability_index(
     if unknown_label:  # a label that only one of the two has as a series
         for route in ("linear_head", "prototypes", "regex"):
             old.drop("model_predictions_total", route=route, label="disgust")
-    for pod in (new, old):
-        scraped(prometheus, pod)
+    scraped(prometheus, new, old)
     new_counts = {"joy": 30.0, "anger": 50.0, "disgust": 20.0}
     old_counts = {"joy": 60.0, "anger": 30.0, "sadness": 110.0}
     with exporter.together():
         for pod, counts in ((new, new_counts), (old, old_counts)):
             for label, count in counts.items():
                 pod.set("model_predictions_total", count, route="linear_head", label=label)
-    for pod in (new, old):
-        scraped(prometheus, pod)
+    scraped(prometheus, new, old)
     sample = await ask(prometheus, namespace, "labelDrift")
     everyone = dict.fromkeys(LABELS, 0.0)
     assert sample.value == pytest.approx(psi(everyone | new_counts, everyone | old_counts), rel=1e-6)
@@ -350,14 +348,12 @@ async def test_label_drift_is_the_population_stability_index(
 
 async def test_no_drift_between_equals(exporter: Exporter, prometheus: Prometheus, namespace: str) -> None:
     pods = (candidate(exporter, namespace), stable(exporter, namespace))
-    for pod in pods:
-        scraped(prometheus, pod)
+    scraped(prometheus, *pods)
     with exporter.together():
         for factor, pod in zip((1, 7), pods, strict=True):
             for label in LABELS:
                 pod.set("model_predictions_total", 10.0 * factor, route="linear_head", label=label)
-    for pod in pods:
-        scraped(prometheus, pod)
+    scraped(prometheus, *pods)
     sample = await ask(prometheus, namespace, "labelDrift")
     assert sample.value == pytest.approx(0.0, abs=1e-9)
 
@@ -370,8 +366,7 @@ async def test_the_contract_counts_the_pods_that_break_it(
     with exporter.together():
         pods[1].drop("model_info", dimension="384", **info)
         pods[1].set("model_info", 1, dimension="768", **info)
-    for pod in pods:
-        scraped(prometheus, pod)
+    scraped(prometheus, *pods)
 
     async def breaking(**args: str) -> float | None:
         return (await ask(prometheus, namespace, "contract", args=args, max=0)).value

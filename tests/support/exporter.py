@@ -33,6 +33,7 @@ class Exporter:
     process: subprocess.Popen[str]
     port: int
     _batch: list[dict[str, Any]] | None = field(default=None, repr=False)
+    _pods: list[Pod] = field(default_factory=list, repr=False)
 
     @classmethod
     def start(cls, *, host: str = "127.0.0.1", port: int = 0) -> Self:
@@ -59,7 +60,20 @@ class Exporter:
         pod = Pod(exporter=self, namespace=namespace, name=name, model=model, version=version)
         with self.together():
             pod.born()
+        self._pods.append(pod)
         return pod
+
+    @contextmanager
+    def for_a_while(self) -> Iterator[None]:
+        """Pods made inside are removed at the end: each would make every later page longer."""
+        before = len(self._pods)
+        try:
+            yield
+        finally:
+            with self.together():
+                for pod in self._pods[before:]:
+                    pod.remove()
+            del self._pods[before:]
 
     @contextmanager
     def together(self) -> Iterator[None]:

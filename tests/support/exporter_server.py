@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import threading
 import time
@@ -27,8 +28,14 @@ PodKey = tuple[str, str]
 
 @dataclass
 class Series:
-    """One series: `base` at `since`, growing by `rate` a second from then on."""
+    """One series: `base` at `since`, growing by `rate` a second from then on.
 
+    Attributes:
+        alone, together: Its name and labels as text, on a page of its pod and on the page of all; made once.
+    """
+
+    alone: str = ""
+    together: str = ""
     base: float = 0.0
     rate: float = 0.0
     since: float = field(default_factory=time.monotonic)
@@ -83,11 +90,14 @@ class Store:
     @staticmethod
     def _change(pod: dict[tuple[str, Labels], Series], operation: dict[str, Any], now: float) -> None:
         op = operation["op"]
-        key = (operation["metric"], tuple(sorted(operation.get("labels", {}).items())))
+        name, labels = key = (operation["metric"], tuple(sorted(operation.get("labels", {}).items())))
         if op == "drop":
             pod.pop(key, None)
             return
-        series = pod.setdefault(key, Series(since=now))
+        if (series := pod.get(key)) is None:
+            own = (("namespace", operation["namespace"]), ("pod", operation["pod"]))
+            alone, together = _selector(name, labels), _selector(name, labels + own)
+            series = pod[key] = Series(alone, together, since=now)
         value = float(operation["value"])
         if op == "set":
             series.change(now, base=value, rate=0.0)
@@ -104,11 +114,11 @@ class Store:
             now = time.monotonic()
             lines = []
             for (namespace, pod), series in sorted(self._pods.items()):
-                own = (("namespace", namespace), ("pod", pod))
+                up = _selector("up", (("namespace", namespace), ("pod", pod)))
                 failing = (namespace, pod) in self._failing
-                lines.append(_line("up", own, 0.0 if failing else 1.0))
+                lines.append(_line(up, 0.0 if failing else 1.0))
                 if not failing:
-                    lines += [_line(name, labels + own, s.value(now)) for (name, labels), s in series.items()]
+                    lines += [_line(s.together, s.value(now)) for s in series.values()]
             return "\n".join(lines) + "\n"
 
     def pod_page(self, key: PodKey) -> str | None:
@@ -120,7 +130,7 @@ class Store:
             if key not in self._pods or key in self._failing:
                 return None
             now = time.monotonic()
-            return "\n".join(_line(n, lb, s.value(now)) for (n, lb), s in self._pods[key].items()) + "\n"
+            return "\n".join(_line(s.alone, s.value(now)) for s in self._pods[key].values()) + "\n"
 
     def targets(self, address: str) -> list[dict[str, Any]]:
         """The pods as http_sd target groups."""
@@ -135,9 +145,19 @@ class Store:
         ]
 
 
-def _line(name: str, labels: Labels, value: float) -> str:
+def _selector(name: str, labels: Labels) -> str:
     text = ",".join(f"{key}={json.dumps(val, ensure_ascii=False)}" for key, val in labels)
-    return f"{name}{{{text}}} {value!r}".replace(" inf", " +Inf").replace(" nan", " NaN")
+    return f"{name}{{{text}}}"
+
+
+def _line(selector: str, value: float) -> str:
+    return f"{selector} {_number(value)}"
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else f"{value:+}".replace("inf", "Inf")
 
 
 class Handler(BaseHTTPRequestHandler):

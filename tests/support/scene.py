@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +24,8 @@ VALUE = {
     "max": 1,
 }
 """A criterion on a gauge that the test sets: `scene.say(0.5)` passes, `scene.say(2)` fails."""
+Traffic = Callable[[Pod], None]
+"""Changes what a healthy pod exports. From the start: what it showed before would stay in the windows."""
 
 
 @dataclass
@@ -55,24 +57,37 @@ class Scene:
         )
         return self.stack.enter_context(process)
 
-    def stage(self, *, replicas: int = 4, versions: int = 2, **candidate: Any) -> None:
-        """The Service, emotion-1 with all replicas, later versions at zero; each exports that all is well."""
+    def stage(
+        self,
+        *,
+        replicas: int = 4,
+        versions: int = 2,
+        traffic: Mapping[str, Traffic] | None = None,
+        **candidate: Any,
+    ) -> None:
+        """The Service, emotion-1 with all replicas ready, later versions at zero; each exports that all is
+        well, or what `traffic` makes of it."""
         self.world.create(m.service(), m.deployment("emotion-1", replicas=replicas))
         for number in range(2, versions + 1):
             self.world.create(m.deployment(f"emotion-{number}", **candidate))
-        for number in range(1, versions + 1):
-            self.export(f"emotion-{number}")
-
-    def export(self, deployment: str) -> Pod:
-        """A pod of that Deployment in Prometheus, with every series of the contract and a good value."""
-        pod = self.exporter.pod(self.world.namespace, f"{deployment}-5d8f7c9b44-scene")
-        pod.healthy()
-        pod.set("test_value", 0.5)
-        self.pods[deployment] = pod
-        self.prometheus.wait_for(
-            f'test_value{{namespace="{self.world.namespace}",pod="{pod.name}"}}', timeout=30
+        self.export(*(f"emotion-{number}" for number in range(1, versions + 1)), traffic=traffic)
+        self.world.until(
+            lambda: self.world.ready("emotion", "emotion-1") == replicas,
+            what=f"{replicas} ready pods of emotion-1",
         )
-        return pod
+
+    def export(self, *deployments: str, traffic: Mapping[str, Traffic] | None = None) -> None:
+        """A pod of each Deployment in Prometheus, with every series of the contract and a good value."""
+        with self.exporter.together():
+            for name in deployments:
+                pod = self.pods[name] = self.exporter.pod(self.world.namespace, f"{name}-5d8f7c9b44-scene")
+                pod.healthy()
+                pod.set("test_value", 0.5)
+                if traffic and name in traffic:
+                    traffic[name](pod)
+        for name in deployments:
+            series = f'test_value{{namespace="{self.world.namespace}",pod="{self.pods[name].name}"}}'
+            self.prometheus.wait_for(series, timeout=30)
 
     def say(self, value: float, deployment: str = "emotion-2") -> None:
         """What the gauge of a version's pods shows from now on, waiting until Prometheus has it."""
@@ -80,7 +95,7 @@ class Scene:
         pod.set("test_value", value)
         series = f'test_value{{namespace="{self.world.namespace}",pod="{pod.name}"}}'
         self.world.until(
-            lambda: self.prometheus.query(f"{series} == {value}"), seconds=10, what=f"{series} {value}"
+            lambda: self.prometheus.query(f"{series} == {value}"), seconds=30, what=f"{series} {value}"
         )
 
     def apply(self, **spec: Any) -> None:

@@ -6,11 +6,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from devcluster.cluster import Cluster
 
 Json = dict[str, Any]
+T = TypeVar("T")
 ROLLOUTS = "/apis/modelrollout.dev/v1alpha1"
 PLURALS = {
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -134,6 +135,26 @@ class World:
                     f"not within {seconds} s: {what or check}; last seen {json.dumps(seen, indent=1)[:4000]}"
                 )
             time.sleep(every)
+
+    def settled(self, read: Callable[[], T], *, unchanged: float = 2.0, seconds: float = 60.0) -> T:
+        """Waits until `read()` has given the same for so long, and returns that."""
+        deadline = time.monotonic() + seconds
+        last, since = read(), time.monotonic()
+        while time.monotonic() - since < unchanged:
+            time.sleep(0.1)
+            if (now := read()) != last:
+                last, since = now, time.monotonic()
+            assert time.monotonic() < deadline, f"it still changed after {seconds} s: {last}"
+        return last
+
+    def free(self) -> None:
+        """Takes the finalizers off the ModelRollouts that are left: with no operator any more, nobody else
+        would, and the namespace could never go."""
+        for rollout in self.list("ModelRollout"):
+            if rollout["metadata"].get("finalizers"):
+                path = self.path("ModelRollout", rollout["metadata"]["name"])
+                nothing = {"metadata": {"finalizers": None}}
+                self.call("PATCH", path, nothing, content_type="application/merge-patch+json")
 
     def until_phase(self, phase: str, *, name: str = "emotion", seconds: float = 30.0) -> Json:
         """Waits for a phase and returns the status."""
