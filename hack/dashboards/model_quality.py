@@ -54,7 +54,7 @@ _TRAFFIC = [
     _per_version("Requests", f"sum by (version) ({SERVED})", unit="reqps", minimum=0),
     _per_version(
         "Errors",
-        _plain_share(_rate("model_requests_total", 'code=~"5.."'), _rate("model_requests_total")),
+        _plain_share(_rate("model_requests_total", FOR_CLIENTS, 'code=~"5.."'), SERVED),
         unit="percentunit",
         minimum=0,
         limit=0.01,

@@ -143,6 +143,13 @@ def test_reverts_are_counted_with_and_without_a_criterion() -> None:
     assert {cause: count for cause, count in told.rollbacks().items() if count} == {BREACH: 1, DEADLINE: 2}
 
 
+def test_one_that_has_ended_keeps_what_was_counted_and_costs_no_zeros() -> None:
+    told = Told(RATE, phase="RolledBack")
+    assert told.rollbacks() == {}
+    told.revert(Reason.CRITERION_BREACHED, "errors")
+    assert told.rollbacks() == {BREACH: 1}
+
+
 def test_the_counters_of_a_rollout_go_with_it() -> None:
     told = Told(RATE)
     told.revert(Reason.CRITERION_BREACHED, "errors")

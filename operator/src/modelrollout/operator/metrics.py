@@ -179,9 +179,12 @@ def _samples(rollout: Tracked) -> Iterator[Sample]:
 
 
 def _rollbacks(rollout: Tracked, spec: ModelRolloutSpec | None) -> Iterator[Sample]:
-    """Every cause from the start, at 0: of a counter that is born at 1 `increase` never sees the first."""
-    causes = {("", str(reason)): 0 for reason in OTHER_CAUSES}
-    for criterion in spec.criteria if spec else ():
+    """Every cause from the start, at 0: of a counter that is born at 1 `increase` never sees the first.
+
+    One that has ended has no zeros: most rollouts have, and each series costs at every scrape.
+    """
+    causes = {} if rollout.finished else {("", str(reason)): 0 for reason in OTHER_CAUSES}
+    for criterion in spec.criteria if spec and not rollout.finished else ():
         if criterion.on_breach is OnBreach.ROLLBACK and not criterion.dry_run:
             causes[criterion.name, str(Reason.CRITERION_BREACHED)] = 0
     for cause, count in (causes | rollout.rollbacks).items():
