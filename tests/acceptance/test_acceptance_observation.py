@@ -81,6 +81,29 @@ def test_full_keeps_all_pods_outside_the_service_and_the_same_pods_come_back(sce
     assert not condition(scene.status(), "StableKept"), "only told while something is observed"
 
 
+def test_a_copied_candidate_goes_on_serving_while_stable_is_kept(scene: Scene) -> None:
+    """Its pods have all labels of stable's: only their owner tells them apart."""
+    world = scene.world
+    world.create(
+        m.service(selector={"app": "emotion", **SERVING}),
+        m.deployment("emotion-1", replicas=4, labels=SERVING),
+    )
+    world.until(lambda: world.ready("emotion", "emotion-1") == 4, what="stable serves")
+    change = {"image": "registry.invalid/model:2"}
+    world.create(m.rollout(candidate=change, plan=FAST, observation={"duration": "1h"}))
+    copy = world.until_phase("Observing", seconds=60)["run"]["candidate"]
+    kept(scene, status="True")
+    world.until(
+        lambda: world.ready_of_all("emotion") == {copy: 4}, what="clients reach the copy and nothing else"
+    )
+    parked = [pod for pod in world.list("Pod") if PARKED in pod["metadata"]["labels"]]
+    assert {pod["metadata"]["name"].rsplit("-", 2)[0] for pod in parked} == {"emotion-1"}
+    assert len(parked) == 4
+    scene.command("abort")
+    world.until_phase("RolledBack", seconds=60)
+    world.until(lambda: world.ready("emotion", "emotion-1") == 4, what="all on stable again")
+
+
 def test_a_kept_pod_that_is_replaced_is_taken_out_again(scene: Scene) -> None:
     stage(scene)
     observe(scene)

@@ -110,7 +110,11 @@ class Parking:
         labels = {**deployment.selector, **service.selector}
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
         found = await self._api.get(paths.collection(paths.CORE, "pods", service.namespace), query)
-        return [p["metadata"]["name"] for p in found["items"] if not p["metadata"].get("deletionTimestamp")]
+        return [
+            p["metadata"]["name"]
+            for p in found["items"]
+            if not p["metadata"].get("deletionTimestamp") and _is_of(p, deployment.name)
+        ]
 
     async def _patch_all(self, namespace: str, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         await asyncio.gather(*(self._patch(namespace, pod, change) for pod, change in changes))
@@ -130,3 +134,9 @@ def _way_back(pod: ParkedView) -> dict[str, Any]:
         "labels": {pod.key: pod.value, LABEL_PARKED: None},
         "annotations": {ANNOTATION_PARKED: None},
     }
+
+
+def _is_of(pod: Mapping[str, Any], deployment: str) -> bool:
+    """By its ReplicaSet: the labels of a candidate that is a copy satisfy stable's selector, too."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return any(o["kind"] == "ReplicaSet" and o["name"].rpartition("-")[0] == deployment for o in owners)
