@@ -150,11 +150,14 @@ class World:
     def free(self) -> None:
         """Takes the finalizers off the ModelRollouts that are left: with no operator any more, nobody else
         would, and the namespace could never go."""
+        path = self.path("ModelRollout")
+        # a test may have changed the CRD a moment ago
+        self.until(lambda: self.call("GET", path)[0] != 429, what="the API server answers for ModelRollouts")
         for rollout in self.list("ModelRollout"):
             if rollout["metadata"].get("finalizers"):
-                path = self.path("ModelRollout", rollout["metadata"]["name"])
+                one = self.path("ModelRollout", rollout["metadata"]["name"])
                 nothing = {"metadata": {"finalizers": None}}
-                self.call("PATCH", path, nothing, content_type="application/merge-patch+json")
+                self.call("PATCH", one, nothing, content_type="application/merge-patch+json")
 
     def until_phase(self, phase: str, *, name: str = "emotion", seconds: float = 30.0) -> Json:
         """Waits for a phase and returns the status."""
