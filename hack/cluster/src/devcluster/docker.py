@@ -21,7 +21,7 @@ from devcluster.apt import ensure_program, require_root
 from devcluster.errors import CommandError, NotReadyError, PrerequisiteError
 from devcluster.locks import exclusive, free, shared
 from devcluster.paths import GIB, cache_dir, require_free
-from devcluster.processes import run, tail
+from devcluster.processes import ProcessRecord, run, tail
 from devcluster.progress import say, step
 from devcluster.statefile import ClusterState
 
@@ -174,12 +174,9 @@ def private_if_running() -> Docker | None:
     if not alive:
         return None
     # Slow is not dead: on a busy machine, to take it for dead would be to kill its nodes.
-    deadline = time.monotonic() + _PATIENCE_SECONDS
     with step("waiting for the private Docker daemon, which does not answer yet"):
-        while (left := deadline - time.monotonic()) > 0 and alive[0].alive():
-            if _answers(docker, left):
-                return docker
-            time.sleep(0.1)
+        if _answers_in_time(docker, alive[0]):
+            return docker
     if not alive[0].alive():
         return None
     raise NotReadyError(
@@ -197,6 +194,16 @@ def _answers(docker: Docker, seconds: float) -> bool:
     except CommandError:
         return False
     return True
+
+
+def _answers_in_time(docker: Docker, process: ProcessRecord) -> bool:
+    """Whether it answers within a minute; not once its process has ended."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while (left := deadline - time.monotonic()) > 0 and process.alive():
+        if _answers(docker, left):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def start_private() -> Docker:
@@ -298,13 +305,9 @@ exec {ensure_program("runc", "runc")} "$@"
 
 
 def _wait_until_it_answers(state: ClusterState) -> Docker:
-    docker, deadline = _private(), time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if _answers(docker, _PROBE_SECONDS):
-            return docker
-        if not state.processes[-1].alive():
-            break
-        time.sleep(0.1)
+    docker = _private()
+    if _answers_in_time(docker, state.processes[-1]):
+        return docker
     raise NotReadyError(
         f"dockerd did not answer within {_PATIENCE_SECONDS:.0f} s; the end of its log:\n"
         f"{tail(state.log('dockerd'))}"

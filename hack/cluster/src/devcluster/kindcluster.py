@@ -249,7 +249,7 @@ def _daemon_of(state: ClusterState) -> Docker | None:
         case False:
             return docker.existing_daemon()
         case _:
-            return docker.private_if_running() or docker.existing_daemon()
+            return docker.current()
 
 
 def _refuse_a_strangers(name: str, daemon: Docker) -> None:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from devcluster.progress import step
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> AbstractContextManager[None]:
     """Hold the lock file `path`; says so when somebody else keeps it for long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        with step(f"waiting for another process that holds {path.name}"):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return _held(path, fcntl.LOCK_EX)
+
+
+def shared(path: Path) -> AbstractContextManager[None]:
+    """Hold the lock file `path` together with any number of others that share it."""
+    return _held(path, fcntl.LOCK_SH)
 
 
 @contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` together with any number of others that share it."""
+def _held(path: Path, how: int) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         with step(f"waiting for another process that holds {path.name}"):
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            fcntl.flock(handle, how)
         yield
 
 
