@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +61,7 @@ class Outcome:
         identity: model and version that answered.
         accepted: for each prediction, whether a client may act on it.
         seconds: from the call to the answer, waiting included.
+        source: who asked.
     """
 
     request_id: str
@@ -69,6 +70,12 @@ class Outcome:
     identity: Identity
     accepted: Sequence[bool]
     seconds: float
+    source: str
+
+
+def request_source(headers: Mapping[str, str]) -> str:
+    """Who asks: a validation suite that says so, else a client."""
+    return SOURCE_VALIDATION if headers.get(SOURCE_HEADER) == SOURCE_VALIDATION else SOURCE_CLIENT
 
 
 class InferenceService:
@@ -177,14 +184,15 @@ class InferenceService:
             identity=model.identity,
             accepted=accepted,
             seconds=seconds,
+            source=source,
         )
 
     async def mirror(self, outcome: Outcome) -> None:
-        """Hand a copy of an answered request to the shadow, if there is one; never waits, never raises.
+        """Hand a copy of what a client was answered to the shadow, if there is one; never waits or raises.
 
         To be called after the client has its answer.
         """
-        if self._shadow is not None:
+        if self._shadow is not None and outcome.source == SOURCE_CLIENT:
             self._shadow.offer(
                 ShadowJob(
                     request_id=outcome.request_id,

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference_server.service import SOURCE_HEADER, SOURCE_VALIDATION, InferenceService, State
+from inference_server.service import SOURCE_VALIDATION, InferenceService, State, request_source
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class FrameMiddleware:
             return
         headers = Headers(scope=scope)
         counted = is_counted(scope["method"], scope["path"])
-        counted = counted and headers.get(SOURCE_HEADER) != SOURCE_VALIDATION
+        counted = counted and request_source(headers) != SOURCE_VALIDATION
         status = 0
 
         async def framed_send(message: Message) -> None:

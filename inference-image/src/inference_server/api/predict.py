@@ -17,13 +17,7 @@ from inference_server.schemas import (
     SingleAnswer,
     SingleText,
 )
-from inference_server.service import (
-    SOURCE_CLIENT,
-    SOURCE_HEADER,
-    SOURCE_VALIDATION,
-    InferenceService,
-    Outcome,
-)
+from inference_server.service import InferenceService, Outcome, request_source
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -42,12 +36,6 @@ def request_id(request: Request) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def request_source(request: Request) -> str:
-    """Who asks: a validation suite that says so, else a client."""
-    validates = request.headers.get(SOURCE_HEADER) == SOURCE_VALIDATION
-    return SOURCE_VALIDATION if validates else SOURCE_CLIENT
-
-
 def router(service: InferenceService) -> APIRouter:
     """The paths of this module."""
     routes = APIRouter(tags=["predict"])
@@ -61,10 +49,10 @@ def router(service: InferenceService) -> APIRouter:
     ) -> SingleAnswer | ManyAnswers:
         """Classify one text (`text`) or several (`texts`)."""
         texts = [body.text] if isinstance(body, SingleText) else body.texts
-        source = request_source(request)
-        outcome = await service.predict(texts, request_id=request_id(request), source=source)
-        if source == SOURCE_CLIENT:
-            background.add_task(service.mirror, outcome)
+        outcome = await service.predict(
+            texts, request_id=request_id(request), source=request_source(request.headers)
+        )
+        background.add_task(service.mirror, outcome)
         response.headers["x-model-version"] = outcome.identity.version
         response.headers["x-request-id"] = outcome.request_id
         answers = [

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 
-from inference_server.api.predict import ERROR_RESPONSES, request_id, request_source
+from inference_server.api.predict import ERROR_RESPONSES, request_id
 from inference_server.errors import InvalidInputError, UnknownModelError
 from inference_server.predictors.base import Prediction
 from inference_server.registry import LoadedModel
@@ -26,7 +26,7 @@ from inference_server.schemas import (
     ServerMetadata,
     TensorMetadata,
 )
-from inference_server.service import SOURCE_CLIENT, InferenceService, Outcome, State
+from inference_server.service import InferenceService, Outcome, State, request_source
 
 _PER_TEXT: Final[dict[str, tuple[str, Callable[[Prediction], Any]]]] = {
     "label": ("BYTES", lambda p: p.label),
@@ -127,10 +127,12 @@ def _add_models(routes: APIRouter, service: InferenceService) -> None:
         if "inference-header-content-length" in request.headers:
             raise InvalidInputError("The binary data extension is not supported; send the texts as JSON.")
         wanted = _wanted(body)
-        texts, source = _texts(body.inputs[0]), request_source(request)
-        outcome = await service.predict(texts, request_id=body.id or request_id(request), source=source)
-        if source == SOURCE_CLIENT:
-            background.add_task(service.mirror, outcome)
+        outcome = await service.predict(
+            _texts(body.inputs[0]),
+            request_id=body.id or request_id(request),
+            source=request_source(request.headers),
+        )
+        background.add_task(service.mirror, outcome)
         response.headers["x-model-version"] = outcome.identity.version
         labels = model.predictor.info.labels
         return InferResponse.model_construct(
