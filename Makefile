@@ -80,6 +80,6 @@ venv: $(STAMP) ## Make the Python environment in .venv
 $(STAMP):
 	@hack/ensure-python $(PYTHON)
 	@hack/step "Creating .venv" $(PYTHON) -m venv --clear .venv
-	@hack/step "Installing Python packages, each checked by hash" .venv/bin/pip install --no-input --disable-pip-version-check --require-hashes -r hack/requirements/dev.txt
+	@hack/step "Installing Python packages, each checked by hash" .venv/bin/pip install --no-input --disable-pip-version-check --no-deps --require-hashes -r hack/requirements/dev.txt
 	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/cluster -e hack/demo
 	@touch $@
