@@ -4,14 +4,12 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 2
-export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/cluster/src:$(CURDIR)/hack/demo/src
+export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/devcluster/src:$(CURDIR)/hack/demo/src
 PYTEST := $(PY) -m pytest
-# Real clusters on a small, shared machine: what failed is run once more, alone. A second failure is a failure.
-ONCE_MORE := $(PYTEST) --last-failed --last-failed-no-failures=none
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The two that matter
 .PHONY: demo demo-down
@@ -21,23 +19,27 @@ demo-down: venv ## Remove everything the demo made (caches stay)
 	@$(PY) -m demo --down
 
 .PHONY: test
-test: lint test-unit test-integration test-acceptance ## Run every check and every test
+test: lint test-unit test-component test-cluster test-e2e ## Run every check and every test
 
-##@ Tests, one kind at a time
-.PHONY: lint test-unit test-integration test-acceptance coverage nightly
+##@ Tests, one kind at a time (a test needs what its folder says)
+.PHONY: check lint test-unit test-component test-cluster test-e2e coverage nightly
+check: lint ## Format, lint, types, layers and the unit tests with few random examples: two minutes
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) -m unit
 lint: venv ## Format, lint, types, layers
 	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
 	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
-	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/cluster/src hack/demo/src
+	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/devcluster/src hack/demo/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
-	$(PYTEST) -n $(WORKERS) -m "not cluster and not kind" tests
-test-integration: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "cluster and not kind" tests || $(ONCE_MORE) -m "cluster and not kind" tests
-test-acceptance: venv ## Tests on real pods in a kind cluster
-	$(PYTEST) -m kind tests || $(ONCE_MORE) -m kind tests
+	$(PYTEST) -n $(WORKERS) -m unit
+test-component: venv ## Tests with a real Prometheus, helm, Chromium and server processes
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m component
+test-cluster: venv ## Tests on a real API server and a real Prometheus
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m cluster
+test-e2e: venv ## Tests on real pods in a kind cluster
+	$(PYTEST) -m e2e
 coverage: venv ## The same tests with a coverage report in htmlcov/
-	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "not cluster and not kind" tests
+	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
 nightly: venv ## 200,000 random histories instead of 5,000
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) --timeout 0 tests/unit -k property
 
@@ -81,5 +83,5 @@ $(STAMP):
 	@hack/ensure-python $(PYTHON)
 	@hack/step "Creating .venv" $(PYTHON) -m venv --clear .venv
 	@hack/step "Installing Python packages, each checked by hash" .venv/bin/pip install --no-input --disable-pip-version-check --no-deps --require-hashes -r hack/requirements/dev.txt
-	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/cluster -e hack/demo
+	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/devcluster -e hack/demo
 	@touch $@

@@ -1,6 +1,6 @@
 """Every invalid manifest is refused offline with a sentence that names the field.
 
-The same files are tried on a real API server in tests/integration/test_api_scenario_34_invalid_manifests.py.
+A real API server gets the same files in tests/cluster/operator/test_api_scenario_34_invalid_manifests.py.
 """
 
 import re

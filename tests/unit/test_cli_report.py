@@ -1,4 +1,4 @@
-"""The report's page and charts, from data made here; real data are in tests/acceptance/test_cli_verbs.py."""
+"""The report's page and charts, from data made here; test_cli_verbs.py has real data."""
 
 from __future__ import annotations
 

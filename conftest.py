@@ -1,0 +1,19 @@
+"""Marks every test by the folder it is in, so that folders and markers cannot disagree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+NEEDS = ("unit", "component", "cluster", "e2e")
+"""Folders below a `tests` directory, from the least that a test needs to the most."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give the test its folder's marker; a test in no such folder is an error."""
+    parts = item.path.relative_to(Path(__file__).parent).parts
+    kinds = [part for part in parts[parts.index("tests") + 1 :] if part in NEEDS]
+    if not kinds:
+        raise pytest.UsageError(f"{item.path}: expected one of the folders {', '.join(NEEDS)} below tests/")
+    item.add_marker(kinds[0])
