@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from devcluster import bench
 from tests.benchmarks.tables import Figure
+from tests.support.cluster_tool import bench
 
 
 def cached(runs: int = 5) -> list[Figure]:

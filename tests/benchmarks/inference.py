@@ -24,12 +24,11 @@ from typing import Any
 
 import httpx
 
-from devcluster import docker, images
-from devcluster.paths import cache_dir
 from inference_server.loadgen.counts import quantile
 from inference_server.loadgen.http import HttpClient, LostRequestError
 from inference_server.validation.suites import load_cases
 from tests.benchmarks.tables import Figure
+from tests.support.cluster_tool import cache_dir, docker, images
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8, 64)

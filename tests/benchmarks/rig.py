@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devcluster import ControlPlane
+from tests.support.cluster_tool import ControlPlane
 from tests.support.crd import install
 from tests.support.prometheus import Prometheus
 

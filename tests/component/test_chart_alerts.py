@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from devcluster import tools
 from tests.support.charts import CHARTS, OPERATOR, ROOT, only, render
+from tests.support.cluster_tool import tools
 from tests.support.pages import DOCS, blocks
 
 Json = dict[str, Any]

@@ -14,7 +14,6 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from devcluster import tools
 from modelrollout.cli.live import live_values
 from modelrollout.cluster.connection import KubeApi
 from tests.support.charts import (
@@ -29,6 +28,7 @@ from tests.support.charts import (
     render,
     restricted_violations,
 )
+from tests.support.cluster_tool import tools
 
 Json = dict[str, Any]
 SECRET = {
@@ -460,7 +460,7 @@ def test_the_crd_is_rendered_unchanged_but_for_its_metadata() -> None:
 
 def test_what_is_generated_is_up_to_date(tmp_path: Path) -> None:
     """Dashboards, the chart's CRD and the manifests for kustomize are what `make generate` writes."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "hack" / "cluster" / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "hack" / "devcluster" / "src")}
     script = ROOT / "hack" / "dashboards" / "generate.py"
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env=environment, timeout=120)
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from devcluster.apt import ensure_program
 from modelrollout.cli.report import render
 from modelrollout.cli.reportdata import CriterionPast, ReportData
 from modelrollout.cli.reportrun import choose_run
 from modelrollout.prometheus.client import RangeQuery
+from tests.support.cluster_tool import ensure_program
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 NAME = "latency-p95-on-the-linear-route"

@@ -20,8 +20,7 @@ from demo.lab import Lab, Options
 from demo.play import Played, Player
 from demo.proof import first_breach, measure
 from demo.snapshot import Observer
-from devcluster.kindcluster import KindCluster
-from devcluster.pytest_plugin import kind_cluster, project_images  # noqa: F401 - fixtures
+from tests.support.cluster_tool import KindCluster, kind_cluster, project_images  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.timeout(1800)
 REPLICAS = 10

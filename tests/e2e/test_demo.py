@@ -19,8 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from demo import manifests, scenario
-from devcluster import docker, tools
-from devcluster.kindcluster import KindCluster, names
+from tests.support.cluster_tool import KindCluster, docker, kind_cluster_names, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = "demo-test"
@@ -167,7 +166,7 @@ def test_demo_fills_the_dashboards(cluster: KindCluster, dashboard: str) -> None
 def test_demo_down_leaves_nothing(played: Ran) -> None:
     ended = demo("--down", seconds=120)
     assert ended.code == 0, ended.said
-    assert CLUSTER not in names()
+    assert CLUSTER not in kind_cluster_names()
     daemon = docker.current()
     assert daemon is None or not [name for name in daemon.containers() if name.startswith(CLUSTER)]
     again = demo("--down", seconds=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from devcluster.apt import ensure_program
+from tests.support.cluster_tool import ensure_program
 from tests.support.proxy import Certificates
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from devcluster import tools
+from tests.support.cluster_tool import tools
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from devcluster.cluster import Cluster
+from tests.support.cluster_tool import Cluster
 
 CRD = Path(__file__).resolve().parents[2] / "crds" / "modelrollout.yaml"
 RESOURCES = "/apis/modelrollout.dev/v1alpha1"

@@ -14,7 +14,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from devcluster.cluster import Cluster
+from tests.support.cluster_tool import Cluster
 from tests.support.prometheus import free_port
 
 HOP = {"host", "connection", "transfer-encoding", "content-length", "accept-encoding"}

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devcluster.apt import ensure_program
+from tests.support.cluster_tool import ensure_program
 from tests.support.exporter import Exporter
 
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from devcluster.cluster import Cluster
 from tests.support import manifests as m
+from tests.support.cluster_tool import Cluster
 from tests.support.exporter import Exporter, Pod
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import Prometheus

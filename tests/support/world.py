@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from devcluster.cluster import Cluster
+from tests.support.cluster_tool import Cluster
 
 Json = dict[str, Any]
 T = TypeVar("T")

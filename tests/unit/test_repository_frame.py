@@ -60,6 +60,21 @@ def test_images_ship_the_versions_that_are_tested(lock: str) -> None:
     assert {name: version for name, version in pins(lock).items() if tested.get(name) != version} == {}
 
 
+ONE_DOOR = {"tests/support/cluster_tool.py"}
+"""The modules of the project that import the tool for clusters; all others import these."""
+
+
+def test_the_tool_for_clusters_is_used_through_one_module() -> None:
+    named = re.compile(r"^\s*(?:from|import) devcluster\b", re.MULTILINE)
+    tracked = subprocess.check_output(["git", "ls-files", "*.py"], cwd=ROOT, text=True).split()
+    others = [
+        path
+        for path in tracked
+        if not path.startswith(("hack/devcluster/", "hack/demo/", "hack/dashboards/"))
+    ]
+    assert {path for path in others if named.search((ROOT / path).read_text())} == ONE_DOOR
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)

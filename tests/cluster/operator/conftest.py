@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from devcluster.cluster import Cluster
-from devcluster.pytest_plugin import (  # noqa: F401 - fixtures
+from tests.support import manifests
+from tests.support.cluster_tool import (  # noqa: F401 - fixtures
+    Cluster,
     control_plane,
     namespace,
     prometheus_server,
 )
-from tests.support import manifests
 from tests.support.crd import install
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World

@@ -15,9 +15,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devcluster.cluster import Cluster
 from modelrollout.api.manifest import manifest_problems
 from modelrollout.api.spec import ModelRolloutSpec
+from tests.support.cluster_tool import Cluster
 from tests.support.crd import install
 
 ROOT = Path(__file__).parents[3]

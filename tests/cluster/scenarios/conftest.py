@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster.cluster import Cluster
-from devcluster.pytest_plugin import control_plane, namespace  # noqa: F401 - fixtures
+from tests.support.cluster_tool import Cluster, control_plane, namespace  # noqa: F401 - fixtures
 from tests.support.crd import install
 from tests.support.exporter import Exporter
 from tests.support.operator_process import OperatorProcess

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from devcluster.cluster import Cluster
-from devcluster.controlplane import ControlPlane
 from tests.support import crd
 from tests.support import manifests as m
 from tests.support.charts import CHARTS, OPERATOR, SERVER, RenderError, helm, pod_specs, render
+from tests.support.cluster_tool import Cluster, ControlPlane
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from devcluster import tools
 from tests.support import manifests as m
+from tests.support.cluster_tool import tools
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import scrape_config
 from tests.support.scene import VALUE, Scene

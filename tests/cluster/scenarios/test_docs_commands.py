@@ -19,12 +19,9 @@ from typing import Self
 import pytest
 import yaml
 
-from devcluster import tools
-from devcluster.cluster import Cluster
-from devcluster.controlplane import ControlPlane
-from devcluster.errors import CommandError
 from tests.support import crd
 from tests.support.charts import CHARTS, helm, render
+from tests.support.cluster_tool import Cluster, CommandError, ControlPlane, tools
 from tests.support.exporter import Exporter, Pod
 from tests.support.operator_process import OperatorProcess
 from tests.support.pages import DOCS, PAGES, ROOT, Block, all_blocks, blocks

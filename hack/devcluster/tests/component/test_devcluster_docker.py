@@ -101,7 +101,7 @@ def test_an_idle_daemon_is_left_to_whoever_is_about_to_use_it(monkeypatch: pytes
     monkeypatch.setattr(docker, "private_if_running", lambda: Daemon(private=True))
     monkeypatch.setattr(docker, "stop_private", lambda: ended.append("daemon"))
     code = "from devcluster import docker\nwith docker.in_use(): print(flush=True); input()"
-    environment = {"PYTHONPATH": str(repository_root() / "hack" / "cluster" / "src")}
+    environment = {"PYTHONPATH": str(repository_root() / "hack" / "devcluster" / "src")}
     environment["MODELROLLOUT_CACHE"] = str(docker.data_root().parent)
     other = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

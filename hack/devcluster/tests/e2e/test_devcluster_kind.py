@@ -208,7 +208,7 @@ def traces() -> dict[str, object]:
 
 
 def tool(*arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(repository_root() / "hack" / "cluster" / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(repository_root() / "hack" / "devcluster" / "src")}
     return subprocess.Popen(
         [sys.executable, "-m", "devcluster", *arguments], env=environment, start_new_session=True
     )
