@@ -41,6 +41,9 @@ class FakeKube:
         return await self.request("GET", path, query=query)
 
     async def request(self, method: str, path: str, *, body: Any = None, **options: Any) -> Json:
+        permit = options.get("permit")
+        if permit is not None:
+            permit()
         self.requests.append((method, path, copy.deepcopy(body)))
         await asyncio.sleep(self.delay)
         if self.failures:
@@ -64,7 +67,9 @@ class FakeKube:
         full = f"{path}/{body['metadata']['name']}"
         if full in self.objects:
             raise AlreadyExistsError(409, "AlreadyExists", f"{full} exists")
-        return self.put(full, body)
+        created = copy.deepcopy(body)
+        created["metadata"].setdefault("uid", f"uid-{body['metadata']['name']}-{self._version}")
+        return self.put(full, created)
 
     def _change(self, base: str, sub: str, body: Json, merge: bool) -> Json:
         stored = self.objects[base]

@@ -12,6 +12,7 @@ from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.copies import CopyError, CopyKeeper, build_copy
 from modelrollout.cluster.errors import ConflictError, NotFoundError, NotLeaderError
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobOrder, build_job
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.side import Shadow, build_service, build_shadow
@@ -32,7 +33,8 @@ class Setup:
         self.api = FakeKube()
         self.leadership = Leadership.always()
         self.cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)  # type: ignore[arg-type]
-        self.writer = Writer(self.api, self.cache, self.leadership)  # type: ignore[arg-type]
+        self.fenced = FencedApi(self.api, self.leadership)  # type: ignore[arg-type]
+        self.writer = Writer(self.fenced, self.cache)
         stored = self.api.put(
             DEPLOYMENT, manifests.deployment("emotion-1", replicas=replicas, namespace="ns")
         )
@@ -180,7 +182,7 @@ def test_an_unknown_container_is_named_with_those_there_are() -> None:
 
 async def test_making_a_copy_twice_makes_one() -> None:
     setup = Setup()
-    keeper = CopyKeeper(setup.api, setup.leadership)  # type: ignore[arg-type]
+    keeper = CopyKeeper(setup.fenced)
     candidate = Candidate(image="model:2")
     names = [await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER) for _ in range(2)]
     assert names[0] == names[1]
@@ -189,7 +191,7 @@ async def test_making_a_copy_twice_makes_one() -> None:
 
 async def test_somebody_elses_deployment_of_that_name_is_left_alone() -> None:
     setup = Setup()
-    keeper = CopyKeeper(setup.api, setup.leadership)  # type: ignore[arg-type]
+    keeper = CopyKeeper(setup.fenced)
     candidate = Candidate(image="model:2")
     name = await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER)
     setup.api.objects[paths.deployment("ns", name)]["metadata"]["labels"] = {}
@@ -200,7 +202,7 @@ async def test_somebody_elses_deployment_of_that_name_is_left_alone() -> None:
 async def test_a_released_copy_has_no_owner_and_keeps_others() -> None:
     setup = Setup()
     setup.api.objects[DEPLOYMENT]["metadata"]["ownerReferences"] = [{"uid": "u1"}, {"uid": "u2"}]
-    keeper = CopyKeeper(setup.api, setup.leadership)  # type: ignore[arg-type]
+    keeper = CopyKeeper(setup.fenced)
     await keeper.release("ns", "emotion-1", owner_uid="u1")
     await keeper.release("ns", "emotion-1", owner_uid="u1")
     assert setup.api.objects[DEPLOYMENT]["metadata"]["ownerReferences"] == [{"uid": "u2"}]

@@ -12,6 +12,7 @@ import pytest
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, NotFoundError, NotLeaderError
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.engine import Engine
@@ -49,9 +50,10 @@ class World:
         )
         self.metrics = OperatorMetrics(lambda: self.store, lambda: self.leadership.held)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
-        writer = Writer(self.api, cache, self.leadership)
+        fenced = FencedApi(self.api, self.leadership)
+        writer = Writer(fenced, cache)
         self.engine = Engine(
-            api=self.api,
+            api=fenced,
             store=self.store,
             writer=writer,
             reporter=Reporter(writer, self.metrics),

@@ -63,7 +63,7 @@ class Bench:
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
         leadership, metrics = Leadership.always(), OperatorMetrics(list, lambda: True)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
-        writer = Writer(self.api, cache, leadership)
+        writer = Writer(self.api, cache)
         self.others = Nothing()
         self.reconciler = Reconciler(
             store=self.store,

@@ -11,7 +11,6 @@ from modelrollout.api.constants import LABEL_VERSION
 from modelrollout.api.status import RunStatus
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.side import Shadow, SideKeeper
 from modelrollout.cluster.views import parse_deployment, parse_service
 from modelrollout.cluster.writer import RolloutRef, Writer
@@ -31,10 +30,9 @@ class Setup:
 
     def __init__(self, api: Any) -> None:
         self.api = api
-        leadership = Leadership.always()
         self.cache = ClusterCache(api, namespaces=(None,), listener=lambda *_: None)
-        writer = Writer(api, self.cache, leadership)
-        self.keeper = SideKeeper(api, self.cache, writer, leadership)
+        writer = Writer(api, self.cache)
+        self.keeper = SideKeeper(api, self.cache, writer)
         for name in ("emotion-2", "emotion-3"):
             self.api.put(paths.deployment("ns", name), manifests.deployment(name, namespace="ns"))
         self.api.put(paths.service("ns", "emotion"), manifests.service(namespace="ns"))

@@ -10,6 +10,7 @@ import pytest
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiError, NotLeaderError
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.views import parse_deployment, parse_slice
 from modelrollout.cluster.writer import RolloutRef, Writer
@@ -37,7 +38,7 @@ class Cluster:
         for name, replicas in (("emotion-1", 4), ("emotion-2", 0)):
             manifest = manifests.deployment(name, replicas=replicas, namespace="ns")
             self.cache.deployments.put(parse_deployment(self.api.put(paths.deployment("ns", name), manifest)))
-        self.provider = make(Writer(self.api, self.cache, self.leadership), self.cache)  # type: ignore[arg-type]
+        self.provider = make(Writer(FencedApi(self.api, self.leadership), self.cache), self.cache)  # type: ignore[arg-type]
 
     def ready(self, stable: int, candidate: int) -> None:
         """Ready endpoints of both versions."""

@@ -33,6 +33,7 @@ def cluster_with_crd(control_plane: Cluster) -> Cluster:  # noqa: F811
 def world(cluster_with_crd: Cluster, namespace: str) -> Iterator[World]:  # noqa: F811
     """A fresh namespace."""
     world = World(cluster_with_crd, namespace)
+    world.prepare_lease()
     yield world
     world.free()  # every operator of the test has stopped
 

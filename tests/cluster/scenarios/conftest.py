@@ -41,6 +41,7 @@ def scene(
     """An empty stage; the operator is started by the test or by `operator`."""
     exporter, prometheus = metrics
     world = World(control_plane, namespace)
+    world.prepare_lease()
     with ExitStack() as stack:
         scene = Scene(world=world, exporter=exporter, prometheus=prometheus, directory=tmp_path, stack=stack)
         yield scene

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import KubeApi
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.informer import Informer, Key, Source
 from modelrollout.cluster.views import (
     AutoscalerView,
@@ -36,7 +36,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 class ClusterCache:
     """Compact caches of Deployments, EndpointSlices, Services, Jobs, autoscalers and parked pods."""
 
-    def __init__(self, api: KubeApi, *, namespaces: Sequence[str | None], listener: Listener) -> None:
+    def __init__(self, api: FencedApi, *, namespaces: Sequence[str | None], listener: Listener) -> None:
         self._listener = listener
         self._slices_of: dict[Key, dict[str, SliceView]] = {}
         self._parked_by: dict[Key, dict[str, ParkedView]] = {}

@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 5.0
-"""Longest time for one attempt. Shorter than a lease, so that no write of a former leader is still under
-way.
-"""
+"""Longest time for one attempt."""
 ATTEMPTS: Final = 4
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
@@ -127,18 +125,25 @@ class KubeApi:
         content_type: str = JSON,
         attempts: int = ATTEMPTS,
         seconds: float = REQUEST_SECONDS,
+        permit: Callable[[], float] | None = None,
     ) -> dict[str, Any]:
         """Sends one request, again after 429, 5xx and broken connections, and returns the answer's JSON.
 
         A repeated write is harmless: every write of the operator carries a resourceVersion or a fixed name,
         so the second copy of one that did arrive is answered by a conflict.
 
+        `permit` is called before every attempt; it returns the seconds that the attempt may take, or raises
+        what ends the request.
+
         Raises:
             ApiError: One of its kinds; ApiUnavailableError when all attempts failed.
         """
-        raw = await self._with_retries(
-            lambda: self._once(method, path, query, body, content_type, seconds), attempts=attempts
-        )
+
+        async def once() -> bytes:
+            limit = seconds if permit is None else min(seconds, permit())
+            return await self._once(method, path, query, body, content_type, limit)
+
+        raw = await self._with_retries(once, attempts=attempts)
         return json.loads(raw) if raw else {}
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:

@@ -18,9 +18,9 @@ from modelrollout.api.constants import (
 )
 from modelrollout.api.workload import Candidate, EnvVar
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.names import copy_name
 
@@ -110,9 +110,8 @@ def merge_env(present: list[dict[str, Any]], changes: tuple[EnvVar, ...]) -> lis
 class CopyKeeper:
     """Makes candidate copies and lets go of those that became stable."""
 
-    def __init__(self, api: KubeApi, leadership: Leadership) -> None:
+    def __init__(self, api: FencedApi) -> None:
         self._api = api
-        self._leadership = leadership
 
     async def create(self, *, stable: str, candidate: Candidate, owner: RolloutRef) -> str:
         """Makes the copy unless it is there, and returns its name.
@@ -128,7 +127,6 @@ class CopyKeeper:
             ) from error
         body = build_copy(original, candidate=candidate, owner=owner)
         name = str(body["metadata"]["name"])
-        self._leadership.require()
         try:
             await self._api.request(
                 "POST", paths.collection(paths.APPS, "deployments", owner.namespace), body=body
@@ -163,7 +161,6 @@ class CopyKeeper:
             left = [o for o in meta.get("ownerReferences") or () if o["uid"] != owner_uid]
             if len(left) == len(meta.get("ownerReferences") or ()):
                 return
-            self._leadership.require()
             body = {"metadata": {"resourceVersion": meta["resourceVersion"], "ownerReferences": left or None}}
             await self._api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
         except NotFoundError:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.errors import ApiError, GoneError
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.paths import collection
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Informer(Generic[V]):
 
     def __init__(
         self,
-        api: KubeApi,
+        api: FencedApi,
         source: Source[V],
         *,
         namespaces: Sequence[str | None],

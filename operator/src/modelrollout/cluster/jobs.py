@@ -20,10 +20,9 @@ from modelrollout.api.constants import (
 from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.copies import owner_reference
 from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.views import JobView
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import JobResult, JobState
@@ -103,10 +102,9 @@ def build_job(order: JobOrder) -> dict[str, Any]:
 class JobKeeper:
     """Makes, ends and reads validation Jobs."""
 
-    def __init__(self, api: KubeApi, cache: ClusterCache, leadership: Leadership) -> None:
+    def __init__(self, api: FencedApi, cache: ClusterCache) -> None:
         self._api = api
         self._cache = cache
-        self._leadership = leadership
         self._details: dict[tuple[str, str], str] = {}
         self._looked_at: dict[tuple[str, str], float] = {}
 
@@ -116,7 +114,6 @@ class JobKeeper:
         Raises:
             ApiError: Refused, for instance by a quota.
         """
-        self._leadership.require()
         try:
             path = paths.collection(paths.BATCH, "jobs", order.owner.namespace)
             await self._api.request("POST", path, body=build_job(order))
@@ -125,7 +122,6 @@ class JobKeeper:
 
     async def end(self, namespace: str, name: str) -> None:
         """Deletes a Job and its pods; a missing one is fine."""
-        self._leadership.require()
         options = {"propagationPolicy": "Background"}
         try:
             await self._api.request("DELETE", paths.job(namespace, name), body=options)

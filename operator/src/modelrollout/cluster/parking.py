@@ -17,9 +17,9 @@ from typing import Any, Final
 from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED, PARKED_VALUE
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import ForbiddenError, NotFoundError
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.views import DeploymentView, ParkedView, ServiceView
 from modelrollout.cluster.writer import RolloutRef
 
@@ -40,10 +40,9 @@ def parking_key(service: ServiceView | None, deployment: DeploymentView) -> str 
 class Parking:
     """Parks and unparks pods; asks the caches first, so that nothing is requested where nothing is to do."""
 
-    def __init__(self, api: KubeApi, cache: ClusterCache, leadership: Leadership) -> None:
+    def __init__(self, api: FencedApi, cache: ClusterCache) -> None:
         self._api = api
         self._cache = cache
-        self._leadership = leadership
         self._refused: dict[str, tuple[str, float]] = {}
 
     def obstacle(self, service: str, deployment: DeploymentView) -> str:
@@ -120,7 +119,6 @@ class Parking:
         await asyncio.gather(*(self._patch(namespace, pod, change) for pod, change in changes))
 
     async def _patch(self, namespace: str, pod: str, change: Mapping[str, Any]) -> None:
-        self._leadership.require()
         try:
             await self._api.request(
                 "PATCH", paths.pod(namespace, pod), body={"metadata": change}, content_type=MERGE_PATCH

@@ -21,10 +21,10 @@ from modelrollout.api.constants import (
 )
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.copies import CopyError, owner_reference
 from modelrollout.cluster.errors import AlreadyExistsError, NotFoundError
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision import shadow_name
 
@@ -92,11 +92,10 @@ def build_service(
 class SideKeeper:
     """Makes and removes them; asks the caches first, so that nothing is requested where nothing is to do."""
 
-    def __init__(self, api: KubeApi, cache: ClusterCache, writer: Writer, leadership: Leadership) -> None:
+    def __init__(self, api: FencedApi, cache: ClusterCache, writer: Writer) -> None:
         self._api = api
         self._cache = cache
         self._writer = writer
-        self._leadership = leadership
 
     async def ensure_shadow(self, shadow: Shadow, *, service: str, owner: RolloutRef) -> None:
         """The copy and its Service are there, with the number of pods asked for.
@@ -165,7 +164,6 @@ class SideKeeper:
         if there is not None and there.selector == selector:
             return
         if there is not None:
-            self._leadership.require()
             await self._api.request(
                 "PATCH",
                 paths.service(owner.namespace, name),
@@ -184,14 +182,12 @@ class SideKeeper:
             raise CopyError(f"{name}, which is to be copied, is not there: create it") from error
 
     async def _delete(self, path: str) -> None:
-        self._leadership.require()
         try:
             await self._api.request("DELETE", path, body={"propagationPolicy": "Background"})
         except NotFoundError:
             return
 
     async def _create(self, path: str, body: Mapping[str, Any]) -> None:
-        self._leadership.require()
         try:
             await self._api.request("POST", path, body=body)
         except AlreadyExistsError:

@@ -18,9 +18,9 @@ from typing import Any, Final
 from modelrollout.api.constants import API_VERSION, FINALIZER, KIND
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import ConflictError, NotFoundError
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.fence import FencedApi
 
 COMPONENT: Final = "modelrollout-operator"
 SCALE_ATTEMPTS: Final = 4
@@ -42,16 +42,14 @@ class Writer:
 
     def __init__(
         self,
-        api: KubeApi,
+        api: FencedApi,
         cache: ClusterCache,
-        leadership: Leadership,
         *,
         rollout_written: Callable[[], None] = lambda: None,
     ) -> None:
         self._rollout_written = rollout_written
         self._api = api
         self._cache = cache
-        self._leadership = leadership
 
     async def write_status(self, ref: RolloutRef, status: Mapping[str, Any]) -> str:
         """Replaces the status and returns the new resourceVersion.
@@ -60,7 +58,6 @@ class Writer:
             ConflictError: The object changed since it was read.
             NotFoundError: It is gone.
         """
-        self._leadership.require()
         body = {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -78,7 +75,6 @@ class Writer:
 
     async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:
         """Replaces the finalizers and returns the new resourceVersion. Raises as `write_status` does."""
-        self._leadership.require()
         body = {
             "metadata": {
                 "uid": ref.uid,
@@ -106,7 +102,6 @@ class Writer:
         path = f"{paths.deployment(namespace, name)}/scale"
         version, expected = seen.resource_version, seen.desired
         for attempt in range(1, SCALE_ATTEMPTS + 1):
-            self._leadership.require()
             body = {"metadata": {"uid": seen.uid, "resourceVersion": version}, "spec": {"replicas": replicas}}
             try:
                 answer = await self._api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
@@ -129,7 +124,6 @@ class Writer:
 
     async def post_event(self, ref: RolloutRef, *, reason: str, message: str, severity: str) -> None:
         """Records an Event about the rollout. `severity` is Normal or Warning."""
-        self._leadership.require()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         about = {
             "apiVersion": API_VERSION,

@@ -15,7 +15,6 @@ from typing import Final
 from modelrollout.api.conditions import ConditionType, Reason, set_condition
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.errors import (
     ApiError,
     ApiUnavailableError,
@@ -24,6 +23,7 @@ from modelrollout.cluster.errors import (
     NotFoundError,
     NotLeaderError,
 )
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.metrics import OperatorMetrics
@@ -50,7 +50,7 @@ class Engine:
     def __init__(  # noqa: PLR0913 - the parts it connects, by name
         self,
         *,
-        api: KubeApi,
+        api: FencedApi,
         store: RolloutStore,
         writer: Writer,
         reporter: Reporter,

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from modelrollout.api.base import format_timestamp
 from modelrollout.api.constants import API_VERSION, GROUP, KIND
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.errors import ApiError
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.decision.types import Decision, Transition
 from modelrollout.operator.delivery import Deliveries, Message
 from modelrollout.operator.metrics import OperatorMetrics
@@ -53,7 +53,7 @@ def cloud_event(rollout: Tracked, transition: Transition, *, now: datetime, numb
 class Notifier:
     """Sends CloudEvents to the webhooks that are allowed. One that does not answer delays no other."""
 
-    def __init__(self, api: KubeApi, metrics: OperatorMetrics, *, allowed_hosts: Sequence[str]) -> None:
+    def __init__(self, api: FencedApi, metrics: OperatorMetrics, *, allowed_hosts: Sequence[str]) -> None:
         self._api = api
         self._allowed = frozenset(allowed_hosts)
         self._deliveries = Deliveries(metrics, headers=self._headers)

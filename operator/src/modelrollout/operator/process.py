@@ -12,6 +12,7 @@ from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.copies import CopyKeeper
 from modelrollout.cluster.errors import ApiError, NotFoundError
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobKeeper
 from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
 from modelrollout.cluster.parking import Parking
@@ -50,23 +51,24 @@ class Process:
         leadership: Leadership,
     ) -> None:
         self._settings = settings
-        self._api = api
+        self._connection = api
+        self._api = fenced = FencedApi(api, leadership)
         self._metrics = metrics
         self._store = store
         self._leadership = leadership
         self._synced = asyncio.Event()
         targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
         self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics))
-        self._cache = ClusterCache(api, namespaces=settings.scopes, listener=self._object_changed)
+        self._cache = ClusterCache(fenced, namespaces=settings.scopes, listener=self._object_changed)
         self._watcher = KopfWatcher(
             namespaces=settings.namespaces, credentials=api.credentials, on_event=self._rollout_event
         )
-        writer = Writer(api, self._cache, self._leadership, rollout_written=self._watcher.expect)
+        writer = Writer(fenced, self._cache, rollout_written=self._watcher.expect)
         self._reporter = Reporter(writer, metrics)
-        self._notifier = Notifier(api, metrics, allowed_hosts=settings.notification_hosts)
+        self._notifier = Notifier(fenced, metrics, allowed_hosts=settings.notification_hosts)
         self._measurer = Measurer(self._evaluator, metrics)
         self._engine = Engine(
-            api=api,
+            api=fenced,
             store=store,
             writer=writer,
             reporter=self._reporter,
@@ -124,7 +126,7 @@ class Process:
         """Closes everything."""
         await self._evaluator.close()
         await self._health.stop()
-        await self._api.close()
+        await self._connection.close()
 
     def rollout_changed(self, key: Key) -> None:
         """A ModelRollout is new or changed."""
@@ -194,13 +196,13 @@ class Process:
 
     def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
         inspector = Inspector(store=self._store, cache=self._cache, targets=targets)
-        parking = Parking(self._api, self._cache, self._leadership)
+        parking = Parking(self._api, self._cache)
         hands = Hands(
             parking=parking,
             provider=ReplicasProvider(writer, self._cache),
-            copies=CopyKeeper(self._api, self._leadership),
-            side=SideKeeper(self._api, self._cache, writer, self._leadership),
-            jobs=JobKeeper(self._api, self._cache, self._leadership),
+            copies=CopyKeeper(self._api),
+            side=SideKeeper(self._api, self._cache, writer),
+            jobs=JobKeeper(self._api, self._cache),
         )
         actor = Actor(hands=hands, cache=self._cache, metrics=self._metrics)
         return Reconciler(

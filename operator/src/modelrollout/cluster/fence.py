@@ -1,0 +1,60 @@
+"""The API server as a replica that may lose the lease sees it: reads pass, each attempt to write asks first.
+
+Everything that acts in the cluster is made with a `FencedApi`, never with a `KubeApi`: a write without the
+lease cannot be expressed. Only the election itself writes without (it has to write the Lease to get it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from modelrollout.cluster.connection import ATTEMPTS, JSON, REQUEST_SECONDS, KubeApi
+from modelrollout.cluster.lease import Leadership
+
+
+class FencedApi:
+    """Passes requests on to a `KubeApi`; those that write only while this replica holds the lease."""
+
+    def __init__(self, api: KubeApi, leadership: Leadership) -> None:
+        self._api = api
+        self._leadership = leadership
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The object or list at that path."""
+        return await self._api.get(path, query)
+
+    async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        """A text answer, such as the log of a pod."""
+        return await self._api.read_text(path, query)
+
+    def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """The events of a watch until the server ends it."""
+        return self._api.watch(path, query)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        content_type: str = JSON,
+        attempts: int = ATTEMPTS,
+        seconds: float = REQUEST_SECONDS,
+    ) -> dict[str, Any]:
+        """Sends one request as `KubeApi.request` does.
+
+        Raises:
+            NotLeaderError: Before an attempt (the first one or a repetition) the lease was not ours any more.
+            ApiError: As `KubeApi.request`.
+        """
+        permit = None if method == "GET" else self._leadership.require
+        return await self._api.request(
+            method,
+            path,
+            body=body,
+            content_type=content_type,
+            attempts=attempts,
+            seconds=seconds,
+            permit=permit,
+        )
