@@ -8,6 +8,7 @@ import pytest
 
 from modelrollout.operator.main import main
 from modelrollout.operator.settings import SettingsError, load_settings
+from modelrollout.prometheus import PrometheusTarget
 
 URL = {"MODELROLLOUT_PROMETHEUS_URL": "http://prometheus:9090"}
 
@@ -104,3 +105,79 @@ def test_the_program_says_it_and_ends_with_2(
         monkeypatch.delenv(name, raising=False)
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("modelrollout-operator: expected exactly one of")
+
+
+SECRET = "s3cr3t-Zx81"
+SECRETIVE = {
+    "authorization in an address": f"default: {{url: 'https://admin:{SECRET}@prometheus'}}",
+    "token in a query": f"default: {{url: 'https://prometheus/?token={SECRET}'}}",
+    "no address at all": f"default: {{url: 'Bearer {SECRET}'}}",
+    "password with a slash": f"default: {{url: 'https://admin:{SECRET}/x@prometheus'}}",
+    "port": f"default: {{url: 'https://prometheus:{SECRET}'}}",
+    "entry without url": f"default: {{headers: {{Authorization: 'Bearer {SECRET}'}}}}",
+    "lower case": f"default: {{headers: {{authorization: 'Bearer {SECRET}'}}}}",
+    "another header": f"default: {{headers: {{X-Api-Key: {SECRET}}}}}",
+    "at the top": f"Authorization: Bearer {SECRET}",
+    "headers at the top": f"default: {{url: 'http://p'}}\nheaders: {{Authorization: Bearer {SECRET}}}",
+    "a list": f"- url: http://p\n  headers: [Authorization, Bearer {SECRET}]",
+    "text alone": f"Bearer {SECRET}",
+    "headers as a list": f"default: {{url: 'http://p', headers: ['Authorization: Bearer {SECRET}']}}",
+    "headers as a text": f"default: {{url: 'http://p', headers: 'Authorization: Bearer {SECRET}'}}",
+    "header in one": f"default: {{url: 'http://p', headers: {{'Authorization: Bearer {SECRET}': null}}}}",
+    "two lines": f'default: {{url: "http://p", headers: {{Authorization: "Bearer\\n{SECRET}"}}}}',
+    "nested": f"default: {{url: 'http://p', headers: {{Authorization: {{Bearer: {SECRET}}}}}}}",
+    "setting of that name": f"default: {{url: 'http://p', Authorization: 'Bearer {SECRET}'}}",
+    "setting with it": f"default: {{url: 'http://p', 'Authorization: Bearer {SECRET}': x}}",
+    "bearerToken": f"default: {{url: 'http://p', bearerToken: {SECRET}}}",
+    "timeout": f"default: {{url: 'http://p', timeout: 'Bearer {SECRET}'}}",
+    "two ways to log in": f"default: {{url: 'http://p', username: {SECRET}}}",
+    "broken YAML": f"default:\n  headers:\n    Authorization: Bearer {SECRET}: x\n   url: y",
+    "alias": f"default: {{url: 'http://p', headers: {{Authorization: *{SECRET}}}}}",
+    "tag": f"default: !{SECRET} {{url: 'http://p'}}",
+    "name of the server": f"'Bearer {SECRET}': {{url: 'ftp://p'}}",
+}
+
+
+@pytest.mark.parametrize("text", SECRETIVE.values(), ids=SECRETIVE.keys())
+def test_no_error_of_the_settings_quotes_a_credential(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "prometheus.yaml"
+    file.write_text(text)
+    assert main(["--prometheus-config", str(file)]) == 2
+    said = "".join(capsys.readouterr())
+    assert SECRET not in said, said
+    assert "modelrollout-operator: " in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--prometheus-url", f"https://admin:{SECRET}@prometheus"],
+        ["--prometheus-url", f"Bearer {SECRET}"],
+        ["--prometheus-url", "http://p", f"--prometheus-header=Authorization: Bearer {SECRET}"],
+        ["--prometheus-url", "http://p", "--header", f"Authorization: Bearer {SECRET}"],
+        ["--prometheus-url", "http://p", f"Bearer {SECRET}"],
+    ],
+)
+def test_no_error_of_a_flag_quotes_a_credential(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = "".join(capsys.readouterr())
+    assert SECRET not in said, said
+
+
+def test_a_settings_error_says_where_it_is_without_the_value(tmp_path: Path) -> None:
+    file = tmp_path / "prometheus.yaml"
+    file.write_text("good: {url: 'http://p'}\nother: {headers: {Authorization: Bearer x}}")
+    with pytest.raises(SettingsError, match="seen no url in entry 2 of 2"):
+        load_settings(["--prometheus-config", str(file)], {})
+    file.write_text("good:\n\t- x")
+    with pytest.raises(SettingsError, match="line 2, column 1"):
+        load_settings(["--prometheus-config", str(file)], {})
+
+
+def test_the_headers_of_a_target_are_not_in_its_text() -> None:
+    target = PrometheusTarget(name="p", url="http://p", headers={"Authorization": SECRET})
+    assert SECRET not in repr(target)

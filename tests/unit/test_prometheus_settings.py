@@ -46,7 +46,14 @@ EXAMPLE_ARGS = {Preset.ROUTE_SHARE: {"route": "linear_head"}, Preset.CONTRACT: {
         ({"url": "http://h", "keyFile": "k"}, "keyFile needs certFile"),
         ({"url": "http://h", "bearerTokenFile": "t", "username": "u", "passwordFile": "p"}, "not both"),
         ({"url": "https://h", "caFile": "c", "insecureSkipVerify": True}, "not both"),
-        ({"url": "http://h", "timeout": "soon"}, "'default': could not convert"),
+        (
+            {"url": "http://h", "timeout": "soon"},
+            "'default': timeout must be a number of seconds, not a text",
+        ),
+        ({"url": "http://h:port"}, "host or port cannot be read"),
+        ({"url": "http://h", "headers": ["a"]}, "headers must map names to values, not be a list of 1"),
+        ({"url": "http://h", "headers": {"a b": "c"}}, "no name of a header"),
+        ({"url": "http://h", "headers": {"X-Org": "a\nb"}}, "header 'X-Org' must be one line of text"),
         ({"url": "http://h", "timeout": 0}, "from 0.1 to 300 s"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from modelrollout.prometheus import PrometheusTargets
+from modelrollout.prometheus.redaction import kind_of_entries, kind_of_yaml_error, plain_name
 
 PREFIX: Final = "MODELROLLOUT_"
 
@@ -65,9 +66,13 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     """Settings from flags, else from the environment, else the defaults.
 
     Raises:
-        SettingsError: A value is unusable. (Unknown flags end the program, as argparse does.)
+        SettingsError: A flag is unknown or a value unusable.
     """
-    parsed = _parser(environment).parse_args(arguments)
+    parsed, unknown = _parser(environment).parse_known_args(arguments)
+    if unknown:
+        raise SettingsError(
+            f"expected only flags that --help lists, seen {_named(unknown)}: correct or leave out"
+        )
     if bool(parsed.prometheus_url) == bool(parsed.prometheus_config):
         raise SettingsError(
             f"expected exactly one of --prometheus-url ({PREFIX}PROMETHEUS_URL) and --prometheus-config "
@@ -125,6 +130,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _named(unknown: Sequence[str]) -> str:
+    """Arguments that are no flags of ours, without their values: one may be a credential."""
+    flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
+    names = ", ".join(plain_name(flag.removeprefix("--")) for flag in flags)
+    return names or f"{len(unknown)} that are no flags"
+
+
 def _kubeconfig(text: str) -> Path | None:
     # Like kubectl, KUBECONFIG may name several files; the first that exists is taken.
     paths = [Path(part).expanduser() for part in text.split(os.pathsep) if part]
@@ -144,18 +156,25 @@ def _prometheus(url: str, config: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _servers(config: str) -> Mapping[str, Mapping[str, Any]]:
+    """The entries of the file. What it holds is never quoted: headers and addresses may be credentials."""
     try:
         loaded = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
         raise SettingsError(
-            f"expected YAML in --prometheus-config {config}, but it cannot be read: {error}"
+            f"expected YAML in --prometheus-config {config}, seen something else: {kind_of_yaml_error(error)}"
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"expected text (UTF-8) in --prometheus-config {config}, seen bytes") from None
+    except OSError as error:
+        raise SettingsError(
+            f"expected YAML in --prometheus-config {config}, but it cannot be read: {error.strerror}"
         ) from error
     if not isinstance(loaded, dict) or not all(
         isinstance(entry, dict) and entry.get("url") for entry in loaded.values()
     ):
         raise SettingsError(
             f"expected --prometheus-config {config} to map names to entries with a url, such as "
-            '{"default": {"url": "http://prometheus:9090"}}, seen ' + repr(loaded)[:200]
+            f'{{"default": {{"url": "http://prometheus:9090"}}}}, seen {kind_of_entries(loaded)}'
         )
     return loaded
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from modelrollout.prometheus.errors import UnknownTargetError
+from modelrollout.prometheus.redaction import kind_of, kind_of_address, plain_name
 
 DEFAULT_TIMEOUT: Final = 5.0
 
@@ -62,26 +64,25 @@ class PrometheusTarget:
     url: str
     auth: TargetAuth = TargetAuth()
     timeout: float = DEFAULT_TIMEOUT
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        # An address is never quoted: it may hold credentials, in whatever part of it.
+        name = plain_name(self.name)
+        parts = _split(self.url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(
-                f"url of Prometheus {self.name!r} must be http(s)://host[:port][/path], not {self.url!r}"
+                f"url of Prometheus {name} must be http(s)://host[:port][/path], "
+                f"not {kind_of_address(self.url)}"
             )
-        if parts.username or parts.password:
+        if parts.username is not None or parts.password is not None:
             raise ValueError(
-                f"url of Prometheus {self.name!r} must not hold credentials: use username and passwordFile"
+                f"url of Prometheus {name} must not hold credentials: use username and passwordFile"
             )
         if parts.query or parts.fragment:
-            raise ValueError(
-                f"url of Prometheus {self.name!r} must have no query and no fragment: {self.url!r}"
-            )
+            raise ValueError(f"url of Prometheus {name} must have no query and no fragment: leave them out")
         if not 0.1 <= self.timeout <= 300:
-            raise ValueError(
-                f"timeout of Prometheus {self.name!r} must be from 0.1 to 300 s, not {self.timeout}"
-            )
+            raise ValueError(f"timeout of Prometheus {name} must be from 0.1 to 300 s, not {self.timeout}")
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
 
@@ -124,16 +125,28 @@ _AUTH_FILES: Final = {
     "certFile": "cert_file",
     "keyFile": "key_file",
 }
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FIELDS: Final = frozenset({"url", "timeout", "headers", "username", "insecureSkipVerify", *_AUTH_FILES})
 
 
+def _split(url: str) -> SplitResult | None:
+    """The parts of an address; None if its host or port cannot be read."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
 def _target(name: str, fields: Mapping[str, Any]) -> PrometheusTarget:
-    if unknown := sorted(fields.keys() - _FIELDS):
+    shown = f"Prometheus {plain_name(name)}"
+    if unknown := sorted(str(key) for key in fields.keys() - _FIELDS):
         raise ValueError(
-            f"Prometheus {name!r}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}"
+            f"{shown}: unknown setting {plain_name(unknown[0])}; known: {', '.join(sorted(_FIELDS))}"
         )
     if not fields.get("url"):
-        raise ValueError(f"Prometheus {name!r}: url is missing")
+        raise ValueError(f"{shown}: url is missing")
     files: dict[str, Any] = {
         own: Path(str(fields[key])) for key, own in _AUTH_FILES.items() if fields.get(key)
     }
@@ -143,8 +156,38 @@ def _target(name: str, fields: Mapping[str, Any]) -> PrometheusTarget:
             insecure_skip_verify=bool(fields.get("insecureSkipVerify", False)),
             **files,
         )
-        timeout = float(fields.get("timeout", DEFAULT_TIMEOUT))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"Prometheus {name!r}: {error}") from None
-    headers = {str(key): str(value) for key, value in (fields.get("headers") or {}).items()}
-    return PrometheusTarget(name=name, url=str(fields["url"]), auth=auth, timeout=timeout, headers=headers)
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from None
+    return PrometheusTarget(
+        name=name,
+        url=str(fields["url"]),
+        auth=auth,
+        timeout=_seconds(shown, fields.get("timeout", DEFAULT_TIMEOUT)),
+        headers=_headers(shown, fields.get("headers")),
+    )
+
+
+def _seconds(shown: str, value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # whatever YAML gives: the error is the check
+    except (TypeError, ValueError):
+        raise ValueError(f"{shown}: timeout must be a number of seconds, not {kind_of(value)}") from None
+
+
+def _headers(shown: str, value: object) -> dict[str, str]:
+    """The headers as text. What they hold is never said: it may be a credential under any name."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown}: headers must map names to values, not be {kind_of(value)}")
+    for key, content in value.items():
+        if not _HEADER_NAME.fullmatch(str(key)):
+            raise ValueError(
+                f"{shown}: a header must be a name and a value, such as X-Scope-OrgID: team-a; the key of "
+                "one is no name of a header"
+            )
+        if isinstance(content, Mapping | list) or not str(content).isprintable():
+            raise ValueError(
+                f"{shown}: header {plain_name(key)} must be one line of text, not {kind_of(content)}"
+            )
+    return {str(key): str(content) for key, content in value.items()}
