@@ -19,6 +19,7 @@ import yaml
 
 from modelrollout.api.commands import Command, Verb, new_command
 from modelrollout.api.constants import COMMAND_ANNOTATION, PLURAL
+from modelrollout.api.printable import needs_escapes, printable_json
 from modelrollout.cli.live import Live, live_values
 from modelrollout.cli.text import moment
 from modelrollout.cluster import paths
@@ -231,7 +232,9 @@ def without_noise(item: Mapping[str, Any]) -> Object:
 
 
 def dumps(value: object, form: str) -> str:
-    """An object as `json` or `yaml`."""
+    """An object as `json` or `yaml`: complete, with what a terminal would obey as escapes of the format."""
+    text = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
     if form == "json":
-        return json.dumps(value, indent=2, ensure_ascii=False)
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True)).rstrip()
+        return text
+    plain = not needs_escapes(json.dumps(value, ensure_ascii=False))
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=plain)).rstrip()

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
 from modelrollout.cli.client import Target, connected, default_kubeconfig, default_namespace
+from modelrollout.cli.session import say
 
 SECONDS = 2.0
 """Nobody waits longer at a prompt."""
@@ -58,6 +59,6 @@ def kubectl() -> None:
     items = ShellComplete(cli, {}, "kubectl modelrollout", VARIABLE).get_completions(words[:-1], words[-1])
     for item in items:
         if item.type == "plain":
-            click.echo(f"{item.value}\t{item.help}" if item.help else item.value)
+            say(f"{item.value}\t{item.help}" if item.help else item.value)
     files = any(item.type in ("file", "dir") for item in items)
     click.echo(f":{DIRECTIVE_FILES if files else DIRECTIVE_NO_FILES}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from modelrollout.api.constants import GROUP, KIND
 from modelrollout.api.features import unsupported
 from modelrollout.api.manifest import manifest_problems
 from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.cli.client import dumps
+from modelrollout.cli.session import say
 from modelrollout.prometheus import QueryContext, build_rollout
 
 PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -143,10 +144,10 @@ def lint(files: tuple[str, ...], form: str | None) -> None:
         seen += count
         found += [(name, finding) for finding in findings]
     if form:
-        click.echo(json.dumps([{"file": name, **asdict(finding)} for name, finding in found], indent=2))
+        click.echo(dumps([{"file": name, **asdict(finding)} for name, finding in found], form))
     else:
         for name, finding in found:
-            click.echo(f"{name}:{finding.line}: {finding.path}: {finding.message}")
+            say(f"{name}:{finding.line}: {finding.path}: {finding.message}")
     if found:
         raise SystemExit(1)
     if not seen:

@@ -28,7 +28,7 @@ from modelrollout.cli.completion import completion, rollout_names
 from modelrollout.cli.lint import lint
 from modelrollout.cli.live import Live
 from modelrollout.cli.reporting import report
-from modelrollout.cli.session import console, run, show
+from modelrollout.cli.session import Commands, console, run, say, show
 from modelrollout.cli.types import DURATION
 from modelrollout.cli.view import detail, explanation, overview
 from modelrollout.cli.watching import watch as watch_rollout
@@ -45,7 +45,7 @@ VERBS: Final = {
 NAME: Final = click.argument("name", shell_complete=rollout_names)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="modelrollout", prog_name="kubectl-modelrollout")
 @click.option("-n", "--namespace", help="Namespace; by default that of the context.")
 @click.option("--context", "context_name", help="Context of the kubeconfig.")
@@ -90,7 +90,7 @@ def list_command(target: Target, everywhere: bool, form: str | None) -> None:
         click.echo(dumps({"apiVersion": "v1", "kind": "List", "items": kept}, form))
     elif not items:
         place = "any namespace" if everywhere else f"namespace {target.namespace}"
-        click.echo(f"No ModelRollouts in {place}.", err=True)
+        say(f"No ModelRollouts in {place}.", err=True)
     else:
         show(overview(items, datetime.now(UTC), everywhere=everywhere), whole_lines=True)
 
@@ -126,7 +126,7 @@ def status(target: Target, name: str, watch: bool, timeout: float | None, form: 
 @click.pass_obj
 def explain(target: Target, name: str) -> None:
     """Say in one sentence why a rollout is where it is and what it waits for."""
-    click.echo(explanation(run(target, lambda r: r.get(name), name=name), datetime.now(UTC)))
+    say(explanation(run(target, lambda r: r.get(name), name=name), datetime.now(UTC)))
 
 
 @cli.command()
@@ -159,7 +159,7 @@ def _command(target: Target, name: str, verb: Verb) -> None:
             f"asked for {verb.value}, but the operator has not taken note of it within {COMMAND_WAIT:.0f} s: "
             "is it running, and does it watch this namespace? It will act as soon as it does."
         )
-    click.echo(f"{name}: {item['status'].get('phase')}. {explanation(item, datetime.now(UTC))}")
+    say(f"{name}: {item['status'].get('phase')}. {explanation(item, datetime.now(UTC))}")
 
 
 async def _once(rollouts: Rollouts, name: str) -> tuple[dict[str, Any], Live]:

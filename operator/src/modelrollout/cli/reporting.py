@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from modelrollout.api.printable import printable
 from modelrollout.cli.client import Rollouts, Target
 from modelrollout.cli.completion import rollout_names
 from modelrollout.cli.prometheus import prometheus_client, prometheus_options
@@ -62,7 +63,8 @@ def report(target: Target, /, name: str, file: Path, wanted: str | None, **serve
 def _page(
     item: dict[str, Any], events: list[dict[str, Any]], client: PrometheusClient | None, wanted: str | None
 ) -> str:
-    return render(gather(item, events, client, now=datetime.now(UTC), wanted=wanted))
+    # With `-o -` the page goes to a terminal.
+    return printable(render(gather(item, events, client, now=datetime.now(UTC), wanted=wanted)))
 
 
 async def _read(rollouts: Rollouts, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -9,8 +9,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
 
+from modelrollout.api.printable import printable
 from modelrollout.cli.client import CommandRefusedError, Rollouts, Target, connected
 from modelrollout.cluster.errors import ApiError, NotFoundError
 
@@ -49,8 +52,39 @@ def _not_found(error: NotFoundError, target: Target, name: str | None) -> str:
 def console(*, whole_lines: bool = False) -> Console:
     """Where to print: in colours only on a terminal; elsewhere, or with `whole_lines`, nothing is wrapped."""
     if whole_lines or not sys.stdout.isatty():
-        return Console(width=UNBOUNDED, highlight=False)
-    return Console(highlight=False)
+        return Console(width=UNBOUNDED, highlight=False, markup=False, emoji=False)
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+class Harmless:
+    """A renderable whose text cannot steer the terminal, whoever wrote it: only our own styles do."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._content, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._content)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print text of others: control characters in it are shown and not obeyed."""
+    click.echo(printable(text), err=err)
+
+
+class Commands(click.Group):
+    """The commands; what an error quotes of the cluster or of a file cannot steer the terminal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = printable(error.message)  # type: ignore[misc]  # what show() prints
+            raise
 
 
 def show(renderable: RenderableType, *, whole_lines: bool = False) -> None:
@@ -63,7 +97,9 @@ def show(renderable: RenderableType, *, whole_lines: bool = False) -> None:
         color_system=out.color_system,  # type: ignore[arg-type]  # the names it gives are those it takes
         no_color=out.no_color,
         highlight=False,
+        markup=False,
+        emoji=False,
     )
     with buffer.capture() as captured:
-        buffer.print(renderable)
+        buffer.print(Harmless(renderable))
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=out.is_terminal)

@@ -9,8 +9,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.live import Live as Screen
 
+from modelrollout.api.printable import printable
 from modelrollout.cli.client import Rollouts
 from modelrollout.cli.live import Live
+from modelrollout.cli.session import Harmless
 from modelrollout.cli.view import detail, line
 
 REFRESH_SECONDS: Final = 1.0
@@ -58,7 +60,7 @@ async def _lines(rollouts: Rollouts, name: str, console: Console) -> int:
         # What passes with time alone is no change.
         mark = line(item, datetime.fromtimestamp(0, tz=UTC))
         if mark != told:
-            console.print(f"{now:%H:%M:%S} {text}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{now:%H:%M:%S} {printable(text)}", highlight=False, markup=False, soft_wrap=True)
             told = mark
         code = ending.of(item)
         if code is not None:
@@ -73,7 +75,7 @@ async def _screen(rollouts: Rollouts, name: str, console: Console) -> int:
     with Screen(console=console, auto_refresh=False) as screen:
 
         def show() -> None:
-            screen.update(detail(latest, datetime.now(UTC), seen), refresh=True)
+            screen.update(Harmless(detail(latest, datetime.now(UTC), seen)), refresh=True)
 
         async def refresh() -> None:
             nonlocal seen

@@ -17,6 +17,7 @@ from modelrollout.api.constants import (
     MANAGED_BY,
     ROLE_VALIDATION,
 )
+from modelrollout.api.printable import printable
 from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
@@ -187,7 +188,7 @@ class JobKeeper:
             text = await self._api.read_text(path, {"tailLines": LOG_LINES, "limitBytes": "65536"})
         except ApiError as error:
             return f"{head} Its log could not be read: {error.message}"
-        tail = text.strip()[-(LOG_TAIL_LENGTH - len(head) - 30) :]
+        tail = printable(text.strip())[-(LOG_TAIL_LENGTH - len(head) - 30) :]
         return f"{head} Last lines of its log:\n{tail}" if tail else f"{head} It logged nothing."
 
     async def _why_waiting(self, view: JobView) -> str:
@@ -195,6 +196,6 @@ class JobKeeper:
             for status in pod.get("status", {}).get("containerStatuses") or ():
                 waiting = (status.get("state") or {}).get("waiting") or {}
                 if waiting.get("reason") in PULL_REASONS | CONFIG_REASONS:
-                    text = waiting.get("message") or "no further explanation"
+                    text = printable(waiting.get("message") or "no further explanation")
                     return f"{waiting['reason']} for image {status.get('image')}: {text}"[:LOG_TAIL_LENGTH]
         return ""

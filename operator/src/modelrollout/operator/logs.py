@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Final
 
+from modelrollout.api.printable import printable, printable_json
+
 STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; whatever else is on one was given by `extra=` and is logged as a
 field.
@@ -30,7 +32,7 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return printable_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class TextFormatter(logging.Formatter):
@@ -40,10 +42,12 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(about)s%(message)s", datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line (and a traceback)."""
+        """The record; what follows its first line is indented, so that no text of others looks like another
+        record.
+        """
         name = getattr(record, "rollout", None)
         record.about = f"[{getattr(record, 'namespace', '')}/{name}] " if name else ""
-        return super().format(record)
+        return printable(super().format(record)).replace("\n", "\n    ")
 
 
 def configure_logs(*, form: str, level: str) -> None:
