@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from inference_server import __version__
 from inference_server.api import admin, errors, predict, v2
 from inference_server.api.middleware import FrameMiddleware
 from inference_server.registry import Loader
@@ -31,7 +32,7 @@ def create_app(settings: Settings, loader: Loader) -> FastAPI:
 
     app = FastAPI(
         title="inference-server",
-        version=v2.server_version(),
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any, Final
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 
+from inference_server import __version__
 from inference_server.api.predict import ERROR_RESPONSES, request_id
 from inference_server.errors import InvalidInputError, UnknownModelError
 from inference_server.predictors.base import Prediction
@@ -60,7 +60,7 @@ def _add_health(routes: APIRouter, service: InferenceService) -> None:
     async def server_metadata() -> ServerMetadata:
         """Name, version and extensions of the server."""
         return ServerMetadata(
-            name="inference-server", version=server_version(), extensions=["model_reload", "shadow"]
+            name="inference-server", version=__version__, extensions=["model_reload", "shadow"]
         )
 
     @routes.get("/health/live")
@@ -142,14 +142,6 @@ def _add_models(routes: APIRouter, service: InferenceService) -> None:
             outputs=[_tensor(output, outcome, labels) for output in wanted],
             parameters={"labels": list(labels)},
         )
-
-
-def server_version() -> str:
-    """Version of this package."""
-    try:
-        return metadata.version("inference-server")
-    except metadata.PackageNotFoundError:  # the image holds the source, not the distribution
-        return "0.1.0"
 
 
 def _describe(model: LoadedModel) -> ModelMetadata:

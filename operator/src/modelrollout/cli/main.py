@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from modelrollout import __version__
 from modelrollout.api.commands import Verb
 from modelrollout.cli.backtesting import backtest
 from modelrollout.cli.client import (
@@ -46,7 +47,7 @@ NAME: Final = click.argument("name", shell_complete=rollout_names)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="modelrollout", prog_name="kubectl-modelrollout")
+@click.version_option(__version__, prog_name="kubectl-modelrollout")
 @click.option("-n", "--namespace", help="Namespace; by default that of the context.")
 @click.option("--context", "context_name", help="Context of the kubeconfig.")
 @click.option(

@@ -1,0 +1,1 @@
+"""What `make dist` makes: the files from which ModelRollout is installed."""
