@@ -82,6 +82,6 @@ venv: $(STAMP) ## Make the Python environment in .venv
 $(STAMP):
 	@hack/ensure-python $(PYTHON)
 	@hack/step "Creating .venv" $(PYTHON) -m venv --clear .venv
-	@hack/step "Installing Python packages, each checked by hash" .venv/bin/pip install --no-input --disable-pip-version-check --no-deps --require-hashes -r hack/requirements/dev.txt
+	@hack/step "Installing Python packages, each checked by hash" .venv/bin/python hack/install-locked hack/requirements/dev.txt
 	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/devcluster -e hack/demo -e hack/release
 	@touch $@
