@@ -204,3 +204,13 @@ def test_ticks_of_a_clock() -> None:
     assert made.at(60) == made.end
     assert made.tick_from(START + timedelta(seconds=61)) == 2
     assert made.tick_from(START - MINUTE) == 0
+
+
+def test_the_last_tick_is_the_end_of_the_range() -> None:
+    """A breach that began within the last step of the range is judged, as the operator judged it."""
+    made = Clock(start=START, end=START + timedelta(seconds=95), step=timedelta(seconds=30))
+    assert [made.at(tick) for tick in range(made.ticks)] == [
+        START + timedelta(seconds=second) for second in (5, 35, 65, 95)
+    ]
+    assert made.tick_from(START) == 0
+    assert made.tick_from(START + timedelta(seconds=66)) == 3

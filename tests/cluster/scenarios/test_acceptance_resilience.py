@@ -193,7 +193,7 @@ def test_scenario_36_a_deleted_service_is_told_and_heals(scene: Scene, operator:
 def test_scenario_38_the_second_rollout_on_a_deployment_or_service_is_refused(
     scene: Scene, operator: OperatorProcess
 ) -> None:
-    scene.stage(versions=3)
+    scene.stage(versions=4)
     scene.apply(plan=LONG)
     scene.at_weight(25)
     scene.world.create(m.service("second", selector={"app": "emotion"}))
@@ -201,7 +201,7 @@ def test_scenario_38_the_second_rollout_on_a_deployment_or_service_is_refused(
         m.rollout("same-deployment", stable="emotion-3", candidate="emotion-2", service="second")
     )
     scene.world.create(
-        m.rollout("same-service", stable="emotion-3", candidate="emotion-3", service="emotion")
+        m.rollout("same-service", stable="emotion-4", candidate="emotion-4", service="emotion")
     )
     for name, reason in (("same-deployment", "DeploymentClaimed"), ("same-service", "ServiceClaimed")):
         # not the first reason: the Service made just before may come by its watch after the rollout
@@ -214,7 +214,9 @@ def test_scenario_38_the_second_rollout_on_a_deployment_or_service_is_refused(
         )
         assert "emotion" in scene.world.condition("Ready", name)["message"]
     assert scene.status()["phase"] == "Progressing"
-    assert scene.world.replicas("emotion-3") == 0, "a refused rollout scales nothing"
+    assert [scene.world.replicas(f"emotion-{n}") for n in (3, 4)] == [0, 0], (
+        "a refused rollout scales nothing"
+    )
 
 
 def test_scenario_39_of_two_replicas_one_acts_and_the_other_takes_over(scene: Scene) -> None:

@@ -209,7 +209,7 @@ def test_explain_says_in_one_sentence_what_it_waits_for(scene: Scene, plugin: Pl
     started(scene)
     said = plugin.run("explain", "emotion").stdout
     assert re.fullmatch(
-        r"Step 1 of 3 \(25%\) waits for its end at [\d:]{8} UTC \(in 5\dm(\d+s)?\)\.\n", said
+        r"Step 1 of 3 \(25%\) waits for its end at [\d:]{8} UTC \(in (1h|5\dm(\d+s)?)\)\.\n", said
     ), said
     scene.say(7.5)
     scene.world.until_phase("RolledBack")

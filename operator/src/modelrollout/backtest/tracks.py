@@ -22,7 +22,11 @@ MOST_POINTS: Final = 10_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clock:
-    """The ticks of the replay: `start`, and every `step` from then on, up to `end`."""
+    """The ticks of the replay: `end`, and every `step` before it, down to `start`.
+
+    The last tick is the end itself, so that what happened just before it is judged too; a remainder shorter
+    than a step is left out at the start.
+    """
 
     start: datetime
     end: datetime
@@ -43,13 +47,18 @@ class Clock:
         """How many."""
         return int((self.end - self.start) / self.step) + 1
 
+    @property
+    def first(self) -> datetime:
+        """The time of the first tick, less than a step after `start`."""
+        return self.end - (self.ticks - 1) * self.step
+
     def at(self, tick: int) -> datetime:
         """The time of a tick."""
-        return self.start + tick * self.step
+        return self.first + tick * self.step
 
     def tick_from(self, when: datetime) -> int:
         """The first tick at or after `when`."""
-        return max(0, math.ceil((when - self.start) / self.step))
+        return max(0, math.ceil((when - self.first) / self.step))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +122,7 @@ class Past:
 
     def _spans(self) -> list[tuple[int, RangeQuery]]:
         """Ranges of at most MOST_POINTS points, each with its first tick."""
-        start, step = self._clock.start.timestamp(), self._clock.step.total_seconds()
+        start, step = self._clock.first.timestamp(), self._clock.step.total_seconds()
         spans = []
         for first in range(0, self._clock.ticks, MOST_POINTS):
             last = min(first + MOST_POINTS, self._clock.ticks) - 1
