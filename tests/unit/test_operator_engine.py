@@ -191,17 +191,17 @@ async def test_a_list_finds_what_the_watch_did_not_tell() -> None:
         world.api.objects[path] = {"metadata": {}, "items": items}
         world.add("gone")
         del world.api.objects[paths.rollout("ns", "gone")]
-        assert await world.engine.list_rollouts() == 1
+        assert await world.engine.list_rollouts() == ["5"]
         assert [rollout.name for rollout in world.store] == ["lost"]
-        assert await world.engine.list_rollouts() == 0
+        assert await world.engine.list_rollouts() == []
 
 
 async def test_the_list_is_repeated_for_ever_and_tells_what_surprised_it() -> None:
     async with leading() as world:
         path = paths.collection(paths.ROLLOUTS, "modelrollouts", None)
         world.api.objects[path] = {"metadata": {}, "items": [stored("lost", version=5)]}
-        surprises: list[int] = []
-        task = asyncio.create_task(world.engine.resync(0.01, surprised=lambda: surprises.append(1)))
+        surprises: list[str] = []
+        task = asyncio.create_task(world.engine.resync(0.01, surprised=surprises.append))
         await until(lambda: len([1 for _, seen, _ in world.api.requests if seen == path]) >= 6)
         task.cancel()
-        assert surprises == [1]
+        assert surprises == ["5"]

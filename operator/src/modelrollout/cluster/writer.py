@@ -45,7 +45,7 @@ class Writer:
         api: FencedApi,
         cache: ClusterCache,
         *,
-        rollout_written: Callable[[], None] = lambda: None,
+        rollout_written: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._rollout_written = rollout_written
         self._api = api
@@ -70,8 +70,9 @@ class Writer:
             "status": status,
         }
         answer = await self._api.request("PUT", f"{paths.rollout(ref.namespace, ref.name)}/status", body=body)
-        self._rollout_written()
-        return str(answer["metadata"]["resourceVersion"])
+        version = str(answer["metadata"]["resourceVersion"])
+        self._rollout_written(version)
+        return version
 
     async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:
         """Replaces the finalizers and returns the new resourceVersion. Raises as `write_status` does."""

@@ -100,32 +100,35 @@ class Engine:
             self.scheduler.pause()
             logger.info("This replica waits from now on.")
 
-    async def resync(self, every: float, *, surprised: Callable[[], None]) -> None:
+    async def resync(self, every: float, *, surprised: Callable[[str], None]) -> None:
         """Lists all ModelRollouts now and then: finds what a broken watch lost.
 
-        Sooner after the start, when a watch is most likely to be missing. `surprised` is called when the
-        list had something that the watch had not told.
+        Sooner after the start, when a watch is most likely to be missing. `surprised` is called with
+        each resourceVersion in the list that the watch had not told.
         """
         for pause in itertools.chain(FIRST_RESYNCS, itertools.repeat(every)):
             await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
             try:
-                if await self.list_rollouts():
-                    surprised()
+                for version in await self.list_rollouts():
+                    surprised(version)
             except ApiError as error:
                 logger.warning("The ModelRollouts could not be listed: %s", error)
 
-    async def list_rollouts(self) -> int:
-        """Takes in every ModelRollout there is, forgets those that are gone; how many were new or changed."""
+    async def list_rollouts(self) -> list[str]:
+        """Takes in every ModelRollout there is, forgets those that are gone; the resourceVersions that were
+        new.
+        """
         known = {rollout.key: rollout.uid for rollout in self._store}
         seen: set[Key] = set()
-        news = 0
+        news: list[str] = []
         for namespace in self._scopes:
             query = {"limit": PAGE}
             while True:
                 page = await self._api.get(paths.collection(paths.ROLLOUTS, PLURAL, namespace), query)
                 for obj in page["items"]:
                     seen.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
-                    news += self._store.apply(obj)
+                    if self._store.apply(obj):
+                        news.append(str(obj["metadata"]["resourceVersion"]))
                 if not page["metadata"].get("continue"):
                     break
                 query["continue"] = page["metadata"]["continue"]

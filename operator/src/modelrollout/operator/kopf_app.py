@@ -18,6 +18,7 @@ import kopf
 
 from modelrollout.api.constants import GROUP, PLURAL, VERSION
 from modelrollout.cluster.connection import Credentials
+from modelrollout.cluster.informer import is_older
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,42 @@ def build_registry(
     return registry
 
 
+class Expectation:
+    """Whether the watch still owes an event of a version that is known to exist."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen = ""
+        self._owed = ""
+        self._since = 0.0
+
+    def expect(self, version: str) -> None:
+        """An object has that resourceVersion: the watch has told it already, or will."""
+        if self._seen and not is_older(self._seen, version):
+            return  # the event came before the answer to the write
+        if not self._owed:
+            self._since = self._clock()
+        if not self._owed or is_older(self._owed, version):
+            self._owed = version
+
+    def heard(self, version: str) -> None:
+        """The watch told of that version; it tells versions in order, so every earlier one too."""
+        if not self._seen or is_older(self._seen, version):
+            self._seen = version
+        if self._owed:
+            self._since = self._clock()  # it lives, whatever it still owes
+            if not is_older(self._seen, self._owed):
+                self._owed = ""
+
+    def forget(self) -> None:
+        """A new watch begins with a list, which owes nothing."""
+        self._owed = ""
+
+    def silence(self) -> float:
+        """Seconds for which the watch has told nothing although it owes something."""
+        return self._clock() - self._since if self._owed else 0.0
+
+
 class KopfWatcher:
     """Runs kopf in a thread for as long as `run()` runs, again after a failure."""
 
@@ -100,12 +137,11 @@ class KopfWatcher:
         self._namespaces = tuple(namespaces)
         self._credentials = credentials
         self._on_event = on_event
-        self._expected_since: float | None = None
+        self._expectation = Expectation()
 
-    def expect(self) -> None:
-        """A write of our own will be seen as an event; if none comes, the watch is dead."""
-        if self._expected_since is None:
-            self._expected_since = time.monotonic()
+    def expect(self, version: str) -> None:
+        """A ModelRollout has that resourceVersion; if the watch never tells of it, the watch is dead."""
+        self._expectation.expect(version)
 
     async def run(self) -> None:
         """Watches until cancelled."""
@@ -125,21 +161,21 @@ class KopfWatcher:
 
     async def _until_dead(self, ended: asyncio.Event) -> None:
         """kopf may lose a watcher without ending: then events stay away, and so does the end."""
-        self._expected_since = None
+        self._expectation.forget()
         while not ended.is_set():
             try:
                 async with asyncio.timeout(SILENCE_SECONDS / 4):
                     await ended.wait()
             except TimeoutError:
-                since = self._expected_since
-                if since is not None and time.monotonic() - since > SILENCE_SECONDS:
+                if self._expectation.silence() > SILENCE_SECONDS:
                     logger.error(
-                        "The watch of ModelRollouts has said nothing of our own writes for too long."
+                        "No watch event for our own write within %.0f s; restarting the watch.",
+                        SILENCE_SECONDS,
                     )
                     return
 
     def _heard(self, kind: str | None, obj: dict[str, Any]) -> None:
-        self._expected_since = None
+        self._expectation.heard(str(obj["metadata"]["resourceVersion"]))
         self._on_event(kind, obj)
 
     async def _wait_stopped(self, ended: asyncio.Event) -> None:
