@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modelrollout.api.commands import Command, Verb
+from modelrollout.api.commands import Command, Verb, append_command, parse_commands
+from modelrollout.api.constants import COMMANDS_ANNOTATION
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.decision import (
@@ -77,7 +78,8 @@ class World:
     now: float = 0.0
     status_json: dict[str, Any] = field(default_factory=dict)
     generation: int = 1
-    commands: list[Command] = field(default_factory=list)
+    commands: str = ""  # the annotation
+    given: int = 0
     modes: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     outage: bool = False
     problems: tuple[Problem, ...] = ()
@@ -143,7 +145,8 @@ class World:
         problems = (Problem(reason="InvalidSpec", message="bad"),) if self.invalid else self.problems
         return Observation(
             uid="uid-1", name=NAME, generation=self.generation, candidate_name=candidate,
-            workloads=workloads, samples=dict(self.samples), commands=tuple(self.commands[-1:]),
+            workloads=workloads, samples=dict(self.samples),
+            commands=parse_commands({COMMANDS_ANNOTATION: self.commands})[0],
             problems=problems, jobs={name: self._job(name) for name in self.jobs},
             deleting=self.deleting, metrics_error="refused" if self.outage else None,
             baselines={name: self._sample(name, GOOD) for name in due_baselines(spec, status)},
@@ -261,8 +264,13 @@ class World:
         return deployment
 
     def command(self, verb: Verb) -> None:
-        """A person gives a command (the annotation holds the last one)."""
-        self.commands.append(Command(id=f"c{len(self.commands)}", verb=verb))
+        """A person gives a command: it joins those in the list that are not handled yet."""
+        self.given += 1
+        new = Command(id=f"c{self.given}", verb=verb)
+        listed = append_command(
+            {COMMANDS_ANNOTATION: self.commands}, new, handled=self.status.handled_commands
+        )
+        self.commands = listed
 
     def edit(self, **changes: Any) -> None:
         """A person edits the spec."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import pytest
 
+from modelrollout.api.commands import Command, Verb, append_command, parse_commands
+from modelrollout.api.constants import COMMANDS_ANNOTATION
 from modelrollout.cli import client
-from modelrollout.cli.client import Rollouts
-from modelrollout.cluster.connection import KubeApi
-from modelrollout.cluster.errors import ApiUnavailableError, GoneError, NotFoundError
+from modelrollout.cli.client import CommandRefusedError, Rollouts
+from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
+from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, GoneError, NotFoundError
 
 Json = dict[str, Any]
 
@@ -95,3 +99,74 @@ async def test_what_was_deleted_meanwhile_is_told_and_what_never_was_is_an_error
     assert await anext(watching) is None
     with pytest.raises(NotFoundError):
         await seen(server, 1)
+
+
+class Store:
+    """Holds one ModelRollout and takes a patch only with the resourceVersion that it has."""
+
+    def __init__(self) -> None:
+        self.item: Json = rollout(1) | {"status": {}}
+        self.before_patch: list[str] = []
+
+    async def get(self, _path: str, query: Mapping[str, str] | None = None) -> Json:
+        if query is not None:  # the wait for the operator, of which there is none
+            await asyncio.sleep(60)
+        return copy.deepcopy(self.item)
+
+    async def request(self, method: str, _path: str, *, body: Json, content_type: str) -> Json:
+        assert (method, content_type) == ("PATCH", MERGE_PATCH)
+        if self.before_patch:
+            self.add(self.before_patch.pop(0))
+        meta = self.item["metadata"]
+        if body["metadata"]["resourceVersion"] != meta["resourceVersion"]:
+            raise ConflictError(409, "Conflict", "the object has been modified")
+        meta["annotations"] = body["metadata"]["annotations"]
+        meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
+        return copy.deepcopy(self.item)
+
+    def add(self, id_: str) -> None:
+        """Another person's command, written between a read and the write that rests on it."""
+        meta = self.item["metadata"]
+        command = Command(id=id_, verb=Verb.ABORT)
+        text = append_command(meta.get("annotations"), command, handled=())
+        meta["annotations"] = {COMMANDS_ANNOTATION: text}
+        meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
+
+    @property
+    def verbs(self) -> list[str]:
+        return [command.verb for command in parse_commands(self.item["metadata"]["annotations"])[0]]
+
+
+async def ask(store: Store, verb: Verb) -> Json | None:
+    return await Rollouts(api=cast(KubeApi, store), namespace="models").command("emotion", verb, wait=0.0)
+
+
+async def test_of_two_people_who_ask_at_once_neither_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ADD_PAUSE", 0.0)
+    store = Store()
+    store.before_patch = ["theirs", "theirs too"]
+    assert await ask(store, Verb.PROMOTE) is None
+    assert store.verbs == ["abort", "abort", "promote"]
+
+
+async def test_what_is_handled_makes_room_and_a_full_list_is_said() -> None:
+    store = Store()
+    for number in range(10):
+        store.add(str(number))
+    with pytest.raises(CommandRefusedError, match="pause was not asked for: 10 commands wait"):
+        await ask(store, Verb.PAUSE)
+    store.item["status"] = {"handledCommands": [str(number) for number in range(10)]}
+    assert await ask(store, Verb.PAUSE) is None
+    assert store.verbs == ["pause"]
+
+
+async def test_an_object_that_never_stops_changing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ADD_PAUSE", 0.0)
+    store = Store()
+
+    async def outdated(_path: str) -> Json:
+        return copy.deepcopy(store.item) | rollout(0)
+
+    monkeypatch.setattr(store, "get", outdated)
+    with pytest.raises(CommandRefusedError, match="changed 20 times; try again"):
+        await ask(store, Verb.PAUSE)

@@ -813,14 +813,14 @@ def test_abort_wins_over_every_other_command(other: Verb, first: bool) -> None:
     story.until_weight(10)
     story.world.command(other if first else Verb.ABORT)
     story.world.command(Verb.ABORT if first else other)
-    observed = story.observed
-    both = tuple(story.world.commands[-2:])
-    observed = Observation(
-        **{f: getattr(observed, f) for f in observed.__slots__ if f != "commands"}, commands=both
-    )
+    observed = story.world.observe(story.status)
+    both = observed.commands
+    assert [command.verb for command in both] == ([other, Verb.ABORT] if first else [Verb.ABORT, other])
     decision = decide(spec=story.world.spec, status=story.status, observed=observed, now=story.world.time)
     assert decision.status.rollback is not None and decision.status.rollback.reason == Reason.ABORTED
     assert {command.id for command in both} <= set(decision.status.handled_commands)
+    refused = [t.message for t in decision.transitions if t.reason == Reason.COMMAND_REFUSED]
+    assert refused == [f"{other} was not carried out: an abort was asked for as well, which wins."]
     again = decide(spec=story.world.spec, status=decision.status, observed=observed, now=story.world.time)
     assert again.status == decision.status
 

@@ -156,8 +156,9 @@ class Watcher:
         self.last_at = self.world.now
         if before.pause is not None:
             self.held += elapsed
-        if observed.commands and observed.commands[-1].verb in (Verb.PROMOTE, Verb.PROMOTE_FULL):
-            self.person |= observed.commands[-1].id not in before.handled_commands
+        fresh = [c.verb for c in observed.commands if c.id not in before.handled_commands]
+        self.person |= Verb.PROMOTE in fresh or Verb.PROMOTE_FULL in fresh
+        self._commands(before, observed, after)
         self._weights(before, after)
         self._advance(before, observed, after)
         self._rollback(before, observed, after)
@@ -219,6 +220,17 @@ class Watcher:
                 ignored = criterion.name == "ignored" and sample.state is SampleState.NO_DATA
                 assert passes or ignored, f"advanced although {criterion.name} was {mode}"
                 assert self.world.time - sample.at <= spec.evaluation.interval.timedelta
+
+    def _commands(self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus) -> None:
+        """None is lost, none acts twice, and an abort wins over all that wait with it."""
+        new = [c for c in observed.commands if c.id not in before.handled_commands]
+        for command in observed.commands if not observed.deleting else ():
+            waits = command.verb is Verb.RETRY and after.rollback is not None
+            assert command.id in after.handled_commands or waits, f"{command.verb} was lost"
+        run = before.run
+        under_way = run is not None and run.finished_at is None and before.stable is not None
+        if under_way and not observed.deleting and any(c.verb is Verb.ABORT for c in new):
+            assert after.rollback is not None, "an abort was lost"
 
     def _rollback(self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus) -> None:
         """Only what was bad for its whole `for` takes traffic back; no data and errors never do."""

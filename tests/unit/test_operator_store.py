@@ -155,5 +155,5 @@ def test_a_changed_spec_gives_back_what_it_no_longer_names() -> None:
 def test_a_command_that_cannot_be_read_is_kept_as_a_sentence() -> None:
     annotations = {"annotations": {"modelrollout.dev/command": "{"}}
     rollout = Tracked.of(stored(meta=annotations))
-    assert rollout.command is None
+    assert rollout.commands == ()
     assert "modelrollout.dev/command" in rollout.command_error

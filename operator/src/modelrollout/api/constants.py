@@ -15,8 +15,10 @@ CATEGORIES: Final = ("all", "ml")
 FINALIZER: Final = f"{GROUP}/return-traffic"
 """Held while a run is under way: deletion first puts all traffic back on stable."""
 
+COMMANDS_ANNOTATION: Final = f"{GROUP}/commands"
+"""What people asked for, a list; see `modelrollout.api.commands`."""
 COMMAND_ANNOTATION: Final = f"{GROUP}/command"
-"""Transport of what a person asked for; see `modelrollout.api.commands`."""
+"""One command, for people without the plugin; a second one replaces it."""
 
 LABEL_ROLLOUT: Final = f"{GROUP}/rollout"
 """On everything the operator creates: the name of the ModelRollout."""
@@ -51,3 +53,5 @@ HISTORY_LIMIT: Final = 10
 """Finished runs kept in status."""
 HANDLED_COMMANDS_LIMIT: Final = 20
 """Ids of handled commands kept in status, so that no command acts twice."""
+COMMANDS_LIMIT: Final = 10
+"""Commands that the list holds; fewer than the ids in status, so that none in it is ever forgotten."""

@@ -28,7 +28,8 @@ _SAID_BY_SCHEMA: Final[Mapping[str, str]] = {
     "spec.criteria[].compare": "at least one of maxIncrease and maxDecrease must be given"
 }
 _LABELS: Final = (
-    (constants.COMMAND_ANNOTATION, "annotation of a ModelRollout", "A command, as JSON; see above."),
+    (constants.COMMANDS_ANNOTATION, "annotation of a ModelRollout", "Commands, a JSON list; see above."),
+    (constants.COMMAND_ANNOTATION, "annotation of a ModelRollout", "One command, as JSON; see above."),
     (constants.FINALIZER, "finalizer of a ModelRollout", "Deletion first puts all traffic back on stable."),
     (constants.LABEL_ROLLOUT, "label of what the operator makes", "Name of the ModelRollout."),
     (constants.LABEL_RUN, "label of what the operator makes", "Id of the run."),
@@ -183,7 +184,12 @@ def _commands() -> str:
     value = '{"id": "42", "verb": "pause"}'
     example = f"kubectl annotate --overwrite mro emotion '{constants.COMMAND_ANNOTATION}={value}'"
     lines = _table("Commands", "verb", VERBS)
-    usage = "`kubectl modelrollout VERB NAME` writes them; without the plugin:"
+    usage = (
+        f"`kubectl modelrollout VERB NAME` adds to the list in the annotation "
+        f"`{constants.COMMANDS_ANNOTATION}` (at most {constants.COMMANDS_LIMIT} that wait); none is lost. "
+        "They are carried out in order; with an abort among those that wait only the abort is, and the "
+        "others are refused. Without the plugin there is room for one, and a second replaces it:"
+    )
     rule = "The id is any text that was not used before: a command acts once."
     return "\n".join([*lines, usage, "", "```shell", example, "```", "", rule])
 

@@ -3,7 +3,7 @@
 JSON → model → JSON changes nothing: timestamps have microseconds, absent fields stay absent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, Self
 
@@ -351,7 +351,11 @@ class ModelRolloutStatus(StatusModel):
         """The same status with a finished run first in its history, the oldest dropped beyond the limit."""
         return self.model_copy(update={"history": (entry, *self.history)[:HISTORY_LIMIT]})
 
-    def with_handled_command(self, id_: str) -> Self:
-        """The same status with one more handled command."""
-        ids = (*self.handled_commands, id_)[-HANDLED_COMMANDS_LIMIT:]
-        return self.model_copy(update={"handled_commands": ids})
+    def with_handled_command(self, id_: str, *, present: Collection[str] = ()) -> Self:
+        """The same status with one more handled command. Beyond the limit the oldest id goes, but none of
+        `present`: these are in the object still and would act again.
+        """
+        ids = [*self.handled_commands, id_]
+        while len(ids) > HANDLED_COMMANDS_LIMIT:
+            ids.remove(next((old for old in ids if old not in present), ids[0]))
+        return self.model_copy(update={"handled_commands": tuple(ids)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -17,20 +18,22 @@ from typing import Any, Final
 
 import yaml
 
-from modelrollout.api.commands import Command, Verb, new_command
-from modelrollout.api.constants import COMMAND_ANNOTATION, PLURAL
+from modelrollout.api.commands import Command, CommandError, Verb, append_command, new_command
+from modelrollout.api.constants import COMMANDS_ANNOTATION, PLURAL
 from modelrollout.api.printable import needs_escapes, printable_json
 from modelrollout.cli.live import Live, live_values
 from modelrollout.cli.text import moment
 from modelrollout.cluster import paths
 from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
-from modelrollout.cluster.errors import ApiError, ApiUnavailableError, GoneError
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ConflictError, GoneError
 
 Object = dict[str, Any]
 REFUSED: Final = "CommandRefused"
 REFUSAL_SECONDS: Final = 3.0
 """How long to wait for the Event that says why a command was not carried out."""
 
+ADD_ATTEMPTS: Final = 20
+ADD_PAUSE: Final = 0.05
 AGAIN_SECONDS: Final = 0.5
 """Pause before a watch that has ended is begun again: one that ends at once must not ask all the time."""
 
@@ -152,12 +155,10 @@ class Rollouts:
         """Ask the operator for something; the object once it has taken note, None if it has not by then.
 
         Raises:
-            CommandRefusedError: It took note and did not do it.
+            CommandRefusedError: It took note and did not do it, or too many commands wait for it.
         """
         command = new_command(verb, id_=uuid.uuid4().hex[:12], at=datetime.now(UTC), user=_user())
-        body = {"metadata": {"annotations": {COMMAND_ANNOTATION: command.to_annotation()}}}
-        path = paths.rollout(self.namespace, name)
-        before = await self.api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        before = await self._add_command(name, command)
         try:
             async with asyncio.timeout(wait):
                 async for current in self.watch(name):
@@ -172,6 +173,32 @@ class Rollouts:
         except TimeoutError:
             return None
         return None
+
+    async def _add_command(self, name: str, command: Command) -> Object:
+        """Add to the list in the object, unless it has changed since it was read; else read it again."""
+        path = paths.rollout(self.namespace, name)
+        for _ in range(ADD_ATTEMPTS):
+            current = await self.get(name)
+            meta, status = current["metadata"], current.get("status") or {}
+            try:
+                listed = append_command(
+                    meta.get("annotations"), command, handled=status.get("handledCommands") or ()
+                )
+            except CommandError as error:
+                raise CommandRefusedError(f"{command.verb.value} was not asked for: {error}") from error
+            change = {
+                "resourceVersion": meta["resourceVersion"],
+                "annotations": {COMMANDS_ANNOTATION: listed},
+            }
+            try:
+                return await self.api.request(
+                    "PATCH", path, body={"metadata": change}, content_type=MERGE_PATCH
+                )
+            except ConflictError:
+                await asyncio.sleep(ADD_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads attempts
+        raise CommandRefusedError(
+            f"{command.verb.value} was not asked for: {name} changed {ADD_ATTEMPTS} times; try again"
+        )
 
     async def _raise_refusal(self, name: str, command: Command) -> None:
         """The command changed nothing: the Event says why. None of it if there is no such Event."""

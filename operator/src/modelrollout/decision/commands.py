@@ -17,15 +17,24 @@ def handle_commands(draft: Draft) -> None:
     commands = [command for command in draft.observed.commands if command.id not in handled]
     abort = next((command for command in commands if command.verb is Verb.ABORT), None)
     if abort is not None:
-        for command in commands:
-            draft.status = draft.status.with_handled_command(command.id)
+        _note(draft, *commands)
         _abort(draft, abort)
+        for command in commands:
+            if command.verb is not Verb.ABORT:
+                _refuse(draft, command, "an abort was asked for as well, which wins")
         return
     for command in commands:
         if command.verb is Verb.RETRY and draft.stage is Stage.REVERTING:
             continue  # it waits until the traffic is back
-        draft.status = draft.status.with_handled_command(command.id)
+        _note(draft, command)
         _carry_out(draft, command)
+
+
+def _note(draft: Draft, *commands: Command) -> None:
+    """Record in status that these were handled."""
+    present = {command.id for command in draft.observed.commands}
+    for command in commands:
+        draft.status = draft.status.with_handled_command(command.id, present=present)
 
 
 def _carry_out(draft: Draft, command: Command) -> None:

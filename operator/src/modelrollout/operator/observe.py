@@ -45,7 +45,7 @@ class Observer:
             samples=rollout.samples,
             baselines=rollout.baselines,
             metrics_error=rollout.metrics_error,
-            commands=(rollout.command,) if rollout.command else (),
+            commands=rollout.commands,
             problems=self._problems(rollout),
             jobs=self._jobs(rollout),
             selector=self._selector(rollout),

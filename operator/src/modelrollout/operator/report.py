@@ -40,7 +40,7 @@ class Reporter:
         self._tell(rollout, Transition(reason=reason, message=message, severity=Severity.WARNING))
 
     def command_ignored(self, rollout: Tracked) -> None:
-        """Says once that the command annotation is no command."""
+        """Says once what in the annotations is no command."""
         if rollout.command_error and rollout.command_error != rollout.reported_command:
             rollout.reported_command = rollout.command_error
             self.warn(rollout, Reason.BAD_COMMAND, rollout.command_error)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from modelrollout.api.commands import Command, CommandError, parse_command
+from modelrollout.api.commands import Command, parse_commands
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.cluster.informer import is_older
@@ -54,7 +54,7 @@ class Tracked:
     generation: int = 0
     deleting: bool = False
     finalizers: tuple[str, ...] = ()
-    command: Command | None = None
+    commands: tuple[Command, ...] = ()
     command_error: str = ""
     reported_command: str = ""
     reported_status: str = ""
@@ -98,7 +98,7 @@ class Tracked:
         self.resource_version = meta["resourceVersion"]
         self.deleting = bool(meta.get("deletionTimestamp"))
         self.finalizers = tuple(meta.get("finalizers") or ())
-        self._read_command(meta.get("annotations"))
+        self.commands, self.command_error = parse_commands(meta.get("annotations"))
         self._raw_status = status
         self.phase = str(status.get("phase") or "") if isinstance(status, Mapping) else ""
         generation = meta.get("generation") or 1
@@ -205,13 +205,6 @@ class Tracked:
     def deployments(self) -> tuple[str, ...]:
         """Every Deployment that a decision about it must know of, each once."""
         return watched_deployments(self.spec, self.status, self.candidate_name, self.name)
-
-    def _read_command(self, annotations: Mapping[str, str] | None) -> None:
-        self.command, self.command_error = None, ""
-        try:
-            self.command = parse_command(annotations)
-        except CommandError as error:
-            self.command_error = str(error)
 
 
 def explain(error: ValidationError) -> str:
