@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from modelrollout.api.presets import PRESETS, Preset
 from modelrollout.decision.types import Sample, SampleState
 from tests.support.exporter import LABELS, Exporter, Pod
+from tests.support.past import write_blocks
 from tests.support.prometheus import Prometheus
 from tests.support.queries import criterion, evaluator, rollout
 
@@ -264,6 +266,32 @@ async def test_a_mismatch_counter_that_is_born_at_one_is_noticed(
     scraped(prometheus, pod, times=1)
     sample = await ask(prometheus, namespace, "dimensionMismatch", max=0)
     assert (sample.state, sample.value) == (SampleState.VALUE, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counted"),
+    [
+        (3, 3, 0.0),  # old totals are not new
+        (3, 4, 1.0),  # what came while nothing was scraped is
+        (3, 1, 1.0),  # and so is all that a restarted server counts
+        (0, 0, 0.0),
+        (0, 1, 1.0),
+        (None, 2, 2.0),  # never seen before
+    ],
+)
+async def test_a_gap_in_scraping_makes_no_old_mismatch_new(
+    before: int | None, after: int, counted: float
+) -> None:
+    """Scraped until an hour ago, then again for the last two minutes; the window is five minutes."""
+    now = time.time()
+    series = 'model_dimension_mismatches_total{namespace="gap",pod="emotion-2-7d4b9c8f6-x2vb0",route="regex"}'
+    old = [(now - 7200 + 15 * n, before) for n in range(240) if before is not None]
+    rows = [f"{series} {value} {at:.3f}" for at, value in old]
+    rows += [f"{series} {after} {now - 120 + 15 * n:.3f}" for n in range(9)]
+    with Prometheus.start() as running:
+        write_blocks(running, ["# TYPE model_dimension_mismatches_total unknown", *rows, "# EOF", ""])
+        sample = await ask(running, "gap", "dimensionMismatch", max=0, window="5m")
+    assert (sample.state, sample.value) == (SampleState.VALUE, counted)
 
 
 async def test_a_mismatch_leaves_the_window_again(

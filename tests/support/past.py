@@ -72,21 +72,18 @@ class PastWriter:
 
     def write(self, prometheus: Prometheus) -> None:
         """Stop the server, give it the past, start it again."""
-        prometheus.stop()
-        text = prometheus.directory / "past.txt"
-        text.write_text("\n".join(self.lines()))
-        command = [
-            program("promtool"),
-            "tsdb",
-            "create-blocks-from",
-            "openmetrics",
-            "--max-block-duration=24h",
-        ]
-        subprocess.run(
-            [*command, str(text), str(prometheus.data)], check=True, capture_output=True, timeout=300
-        )
-        text.unlink()
-        prometheus.run()
+        write_blocks(prometheus, self.lines())
+
+
+def write_blocks(prometheus: Prometheus, lines: Sequence[str]) -> None:
+    """Stop the server, give it series in OpenMetrics text with timestamps, start it again."""
+    prometheus.stop()
+    text = prometheus.directory / "past.txt"
+    text.write_text("\n".join(lines))
+    command = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=24h"]
+    subprocess.run([*command, str(text), str(prometheus.data)], check=True, capture_output=True, timeout=300)
+    text.unlink()
+    prometheus.run()
 
 
 def _scaled(share: Rate, rps: float) -> Rate:

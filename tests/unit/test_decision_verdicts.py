@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -90,11 +91,60 @@ def test_comparisons(
 
 
 @pytest.mark.parametrize(
+    ("fields", "value", "expected", "said"),
+    [
+        ({"max": "2%"}, inf, FAIL, "Seen +Inf, expected at most 2%."),
+        ({"min": 1}, -inf, FAIL, "Seen -Inf, expected at least 1."),
+        ({"min": 1, "pauseBelow": 2}, -inf, FAIL, "Seen -Inf"),
+        ({"min": 1}, inf, NO_DATA, "An infinite value is no measurement. Seen +Inf"),
+        ({"max": "200ms"}, -inf, NO_DATA, "An infinite value is no measurement. Seen -Inf"),
+        ({"max": 0.1, "samplesQuery": "n", "confidence": 0.95}, inf, ERROR, "the value is +Inf"),
+    ],
+)
+def test_an_infinite_value_is_beyond_a_limit_or_no_measurement(
+    fields: dict[str, Any], value: float, expected: CriterionState, said: str
+) -> None:
+    found = verdict(fields, sample(value, count=100.0))
+    assert (found.state, found.holds, found.breached) == (expected, True, expected is FAIL)
+    assert said in found.message
+    assert "e+308" not in found.message
+
+
+@pytest.mark.parametrize("reference", [inf, -inf, 1.7976931348623157e308])
+@pytest.mark.parametrize("compare", [{"maxIncrease": "20%"}, {"maxDecrease": "20%"}, {"maxIncrease": 1}])
+def test_nothing_passes_against_an_infinite_reference(reference: float, compare: dict[str, Any]) -> None:
+    """1.8e308 is what versions before wrote for an infinite baseline."""
+    stable = verdict({"compare": {"to": "Stable", **compare}}, sample(5.0, reference=reference))
+    assert (stable.state, stable.holds, stable.limit) == (NO_DATA, True, "")
+    assert "Inf, with which every value would pass" in stable.message
+    recorded = BaselineStatus(criterion="c", value=1.7976931348623157e308, recorded_at=NOW)
+    baseline = judge(criterion(compare={"to": "Baseline", **compare}), sample(5.0), recorded, MOMENT)
+    assert (baseline.state, baseline.holds) == (NO_DATA, True)
+
+
+def test_infinite_points_of_the_past_are_bad_and_infinite_references_say_nothing() -> None:
+    def lasting(**point: Any) -> Verdict:
+        history = tuple(Point(at=NOW - timedelta(seconds=10 * n), **point) for n in range(6, -1, -1))
+        fields = {"compare": {"to": "Stable", "maxIncrease": "20%"}, "for": "1m"}
+        return verdict(fields, sample(9.0, reference=1.0, history=history))
+
+    assert lasting(value=inf, reference=1.0).breached
+    assert not lasting(value=9.0, reference=inf).breached
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(inf, "+Inf"), (-inf, "-Inf"), (float("nan"), "NaN"), (1.7976931348623157e308, "+Inf"), (2.0, "2")],
+)
+def test_special_numbers_are_told_as_prometheus_writes_them(value: float, text: str) -> None:
+    assert format_value(criterion(max=1), value) == text
+
+
+@pytest.mark.parametrize(
     ("answer", "expected"),
     [
         (sample(), NO_DATA),
         (sample(float("nan")), NO_DATA),
-        (sample(float("inf")), NO_DATA),
         (Sample(state=SampleState.ERROR, at=NOW, message="3 series instead of one"), ERROR),
         (sample(0.5, at=NOW - timedelta(seconds=31)), NO_DATA),
         (sample(0.5, at=NOW - timedelta(seconds=29)), PASS),

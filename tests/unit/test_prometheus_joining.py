@@ -1,12 +1,13 @@
 """Joining questions and telling the answers apart, without a server."""
 
 import math
-import sys
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelrollout.prometheus.batch import render_questions
 from modelrollout.prometheus.joining import (
     NOTHING,
     Answer,
@@ -14,10 +15,10 @@ from modelrollout.prometheus.joining import (
     is_self_contained,
     joined,
     labelled,
-    number,
     single,
     split,
 )
+from tests.support.queries import criterion, rollout
 
 
 @pytest.mark.parametrize(
@@ -48,13 +49,15 @@ def test_whole_questions_are_self_contained(promql: str) -> None:
         "x{a='b\n'}",
         "`",
         ")(",
+        'vector(0) # \r, "__mro_id", "7.0", "", "") or label_replace(vector(1)',
+        "vector(0) # \r) or (vector(1) # (",
     ],
 )
 def test_what_could_leave_its_parentheses_is_found(promql: str) -> None:
     assert not is_self_contained(promql)
 
 
-@given(st.text(alphabet="()[]{}\"'`\\#\n ax", max_size=12))
+@given(st.text(alphabet="()[]{}\"'`\\#\n\r ax", max_size=12))
 def test_a_self_contained_question_never_closes_the_parenthesis_around_it(promql: str) -> None:
     """An independent reading, character by character: the depth inside never falls below where it began."""
     if not is_self_contained(promql):
@@ -64,7 +67,7 @@ def test_a_self_contained_question_never_closes_the_parenthesis_around_it(promql
         if skip:
             skip = False
         elif comment:
-            comment = character != "\n"
+            comment = character not in "\r\n"
         elif quote:
             skip = character == "\\" and quote != "`"
             assert quote == "`" or character != "\n"
@@ -93,7 +96,7 @@ def test_the_tree_has_every_part_once_and_is_balanced(count: int) -> None:
 
 
 def test_a_question_is_labelled_with_its_id() -> None:
-    assert labelled("up", "1.0") == 'label_replace((\nup\n), "__mro_id", "1.0", "", "")'
+    assert labelled("up", "1.0") == 'label_replace(topk(2, (\nup\n)), "__mro_id", "1.0", "", "")'
     assert labelled("1", "1.0", scalar=True).startswith("label_replace(vector(\n1\n)")
 
 
@@ -117,8 +120,20 @@ def test_forms_of_a_single_answer() -> None:
     assert not is_scalar([])
 
 
-def test_infinities_become_the_largest_finite_numbers() -> None:
-    assert number("+Inf") == sys.float_info.max
-    assert number("-Inf") == -sys.float_info.max
-    assert math.isnan(number("NaN"))
-    assert number("1e-3") == 0.001
+def test_numbers_stay_what_prometheus_says() -> None:
+    """No infinity is told as another number, and a native histogram is no number."""
+    texts = ("+Inf", "-Inf", "NaN", "1e-3")
+    result = [{"metric": {"__mro_id": text}, "value": [1.0, text]} for text in texts]
+    numbers = {text: (answer.values or (0.0,))[0] for text, answer in split(result).items()}
+    assert (numbers["+Inf"], numbers["-Inf"], numbers["1e-3"]) == (math.inf, -math.inf, 0.001)
+    assert math.isnan(numbers["NaN"])
+    histogram = {"metric": {"__mro_id": "h"}, "histogram": [1.0, {"count": "3", "sum": "2"}]}
+    assert split([histogram]) == {"h": Answer(0.0, None)}
+
+
+def test_ids_are_made_from_a_source_that_is_handed_in_and_unguessable_otherwise() -> None:
+    queries = rollout("ns", criterion("a", query="up"), criterion("b", query="down"))
+    assert set(render_questions(queries, lambda: "fixed").questions) == {"fixed.0", "fixed.1", "fixed.2"}
+    prefixes = {next(iter(render_questions(queries).questions)).partition(".")[0] for _ in range(50)}
+    assert len(prefixes) == 50
+    assert all(re.fullmatch(r"[0-9a-f]{32}", prefix) for prefix in prefixes)

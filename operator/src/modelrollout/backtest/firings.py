@@ -3,6 +3,7 @@ good."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -175,7 +176,9 @@ def plainly_good(
     if limit is None or criterion.confidence is not None:
         return _never
     values, counts, enough = track.values, track.counts, criterion.min_samples
-    low, high = max(limit.low, limit.pause_below), limit.high
+    # infinite values are no plain Pass, whatever the limits
+    low = max(limit.low, limit.pause_below, -sys.float_info.max)
+    high = min(limit.high, sys.float_info.max)
     if enough and counts is None:
         return _never
     if enough and counts is not None:

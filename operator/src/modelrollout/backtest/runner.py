@@ -15,7 +15,7 @@ from modelrollout.api.workload import Stable
 from modelrollout.backtest.firings import Course, Replay
 from modelrollout.backtest.rehearsal import Measured, Outcome, Rehearsal, Span
 from modelrollout.backtest.tracks import Clock, Past, Track
-from modelrollout.decision import candidate_deployment
+from modelrollout.decision import candidate_deployment, is_finite
 from modelrollout.decision.types import Sample
 from modelrollout.prometheus import CriterionQuery, PrometheusClient, QueryContext, build_rollout
 
@@ -187,7 +187,7 @@ class _Side:
         self, criterion: Criterion, query: CriterionQuery, track: Track, baseline: Sample | None
     ) -> Measured:
         recorded = None
-        if baseline is not None and baseline.value is not None:
+        if baseline is not None and baseline.value is not None and is_finite(baseline.value):
             recorded = BaselineStatus(
                 criterion=criterion.name,
                 value=baseline.value,

@@ -32,6 +32,7 @@ from modelrollout.cli.prometheus import prometheus_client, prometheus_options
 from modelrollout.cli.session import show
 from modelrollout.cli.text import exact, readable, value_text
 from modelrollout.cli.types import DURATION, TIME
+from modelrollout.decision import is_finite
 from modelrollout.prometheus import PrometheusError
 
 OUTCOME_COLOURS = {"Succeeded": "green", "RolledBack": "red"}
@@ -172,7 +173,7 @@ def _firings(clock: Clock, course: Course | None) -> list[dict[str, Any]] | None
             "at": _iso(clock.at(firing.tick)),
             "until": None if firing.until is None else _iso(clock.at(firing.until)),
             "action": firing.action.value,
-            "value": firing.value,
+            "value": firing.value if firing.value is None or is_finite(firing.value) else None,
             "limit": firing.limit,
             "message": firing.message,
         }

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from modelrollout.api.criteria import Criterion
 from modelrollout.api.durations import format_duration
-from modelrollout.decision import format_value
+from modelrollout.decision import format_value, special_text
 
 TIMESTAMP: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
@@ -73,5 +73,7 @@ def value_text(criterion: Criterion | None, value: float | None) -> str:
     """A measured value in the unit of its criterion: 2.6%, 212ms, 3."""
     if value is None:
         return "-"
+    if special := special_text(value):
+        return special
     short = float(f"{value:.4g}")
     return format_value(criterion, short) if criterion is not None else f"{short:g}"

@@ -3,7 +3,13 @@
 from modelrollout.decision.core import decide
 from modelrollout.decision.draft import Stage, stage_of
 from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
-from modelrollout.decision.limits import CriterionLimit, criterion_limit, format_value
+from modelrollout.decision.limits import (
+    CriterionLimit,
+    criterion_limit,
+    format_value,
+    is_finite,
+    special_text,
+)
 from modelrollout.decision.names import (
     candidate_deployment,
     copy_name,
@@ -25,10 +31,12 @@ __all__ = [
     "due_criteria",
     "fingerprint",
     "format_value",
+    "is_finite",
     "job_name",
     "needs_history",
     "run_id",
     "shadow_name",
+    "special_text",
     "stage_of",
     "watched_deployments",
 ]

@@ -10,6 +10,7 @@ from modelrollout.api.criteria import CompareTo, Criterion, CriterionPhase, OnBr
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus, ModelRolloutStatus
 from modelrollout.decision.draft import Draft, Stage, baseline_criteria, stage_of
+from modelrollout.decision.limits import is_finite
 from modelrollout.decision.types import Sample
 from modelrollout.decision.verdicts import Moment, Verdict, judge
 
@@ -161,7 +162,7 @@ def _entry(name: str, verdict: Verdict, old: CriterionStatus | None, now: dateti
     return CriterionStatus(
         name=name,
         state=verdict.state,
-        value=verdict.value,
+        value=verdict.value if verdict.value is not None and is_finite(verdict.value) else None,
         reference=verdict.reference,
         limit=verdict.limit[:128],
         samples=verdict.samples,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, isnan
 
 from modelrollout.api.criteria import Compare, CompareTo, Criterion
 from modelrollout.api.durations import Quantity, format_duration
 from modelrollout.api.presets import Unit
+
+_HUGE = 1e308
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +38,15 @@ class CriterionLimit:
 
 
 def criterion_limit(criterion: Criterion, reference: float | None = None) -> CriterionLimit | None:
-    """The limit of `criterion`; None if it compares and `reference` (what it compares with) is not known.
+    """The limit of `criterion`; None if it compares and `reference` (what it compares with) is no number.
 
     A per cent limit is relative to the reference: with reference 0 nothing above (or below) it is allowed.
+    An infinite reference is none: every value would be within its limit.
     """
     if criterion.compare is not None:
-        return None if reference is None else _relative(criterion, criterion.compare, reference)
+        if reference is None or not is_finite(reference):
+            return None
+        return _relative(criterion, criterion.compare, reference)
     low = -inf if criterion.min is None else criterion.min.value
     high = inf if criterion.max is None else criterion.max.value
     pause = -inf if criterion.pause_below is None else criterion.pause_below.value
@@ -69,8 +74,25 @@ def _allowance(difference: Quantity, reference: float) -> float:
     return abs(reference) * difference.value if difference.is_percent else difference.value
 
 
+def is_finite(value: float) -> bool:
+    """Whether it is a number that can be measured.
+
+    Neither NaN nor infinite, nor the largest number of all, which versions before 0.2 wrote for infinity.
+    """
+    return abs(value) < _HUGE
+
+
+def special_text(value: float) -> str:
+    """`+Inf`, `-Inf` or `NaN` as Prometheus writes them; empty for a usual number."""
+    if isnan(value):
+        return "NaN"
+    return "" if is_finite(value) else f"{'+' if value > 0 else '-'}Inf"
+
+
 def format_value(criterion: Criterion, value: float) -> str:
-    """`value` (base unit) as people read it: 2.6%, 212ms, 3."""
+    """`value` (base unit) as people read it: 2.6%, 212ms, 3, +Inf."""
+    if special := special_text(value):
+        return special
     quantities = (criterion.min, criterion.max, criterion.pause_below)
     unit = criterion.info.unit if criterion.info else None
     if unit is Unit.RATIO or any(q is not None and q.is_percent for q in quantities):

@@ -12,6 +12,7 @@ from modelrollout.decision import pauses, runs, validation
 from modelrollout.decision.draft import STAGE_PHASES, Blocker, Draft, Stage, baseline_criteria, next_step
 from modelrollout.decision.evaluation import Evaluation, evaluate, sticky_criteria
 from modelrollout.decision.gate import stage_name, weight_reached
+from modelrollout.decision.limits import is_finite, special_text
 from modelrollout.decision.names import fingerprint, shadow_name
 from modelrollout.decision.types import Sample, SampleState
 
@@ -263,6 +264,8 @@ def _unusable(sample: Sample | None, wanted: int) -> str:
         return "not measured yet"
     if sample.state is not SampleState.VALUE or sample.value is None:
         return sample.message or "no data"
+    if not is_finite(sample.value):
+        return f"its value is {special_text(sample.value)}, with which nothing can be compared"
     if wanted and (sample.count is None or sample.count < wanted):
         return f"fewer than {wanted} samples"
     return ""

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from math import isfinite
+from math import isnan
 
 from modelrollout.api.criteria import CompareTo, Criterion, NoDataPolicy, OnBreach
 from modelrollout.api.status import BaselineStatus, CriterionState
-from modelrollout.decision.limits import CriterionLimit, criterion_limit, format_value
+from modelrollout.decision.limits import CriterionLimit, criterion_limit, format_value, is_finite
 from modelrollout.decision.types import Point, Sample, SampleState
 from modelrollout.decision.wilson import wilson_bounds
 
@@ -100,7 +100,7 @@ def _measure(
     if moment.is_stale(sample.at):
         return _no_data(criterion, sample, "The last value is too old to speak of now.", policy=False)
     value = sample.value
-    if sample.state is SampleState.NO_DATA or value is None or not isfinite(value):
+    if sample.state is SampleState.NO_DATA or value is None or isnan(value):
         return _no_data(criterion, sample, sample.message or "Expected one number, but there is no data.")
     reference, missing = _reference(criterion, sample, baseline)
     limit = criterion_limit(criterion, reference)
@@ -116,13 +116,14 @@ def _reference(
     if criterion.compare is None:
         return None, ""
     if criterion.compare.to is CompareTo.BASELINE:
-        return (
-            (baseline.value, "")
-            if baseline
-            else (None, "No baseline of stable was recorded in this run; retry records one.")
-        )
-    if sample.reference is None or not isfinite(sample.reference):
+        if baseline is None or not is_finite(baseline.value):
+            return None, "No baseline of stable was recorded in this run; retry records one."
+        return baseline.value, ""
+    if sample.reference is None or isnan(sample.reference):
         return None, "Stable has no data to compare with: it needs traffic of its own."
+    if not is_finite(sample.reference):
+        seen = format_value(criterion, sample.reference)
+        return None, f"Stable's own value is {seen}, with which every value would pass: correct the query."
     if sample.reference_count is not None and sample.reference_count < criterion.min_samples:
         return None, f"Stable has fewer than the {criterion.min_samples} samples that are needed."
     return sample.reference, ""
@@ -139,7 +140,8 @@ def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, refere
             known = "an unknown number of" if count is None else f"{count:.6g}"
             return _no_data(criterion, sample, f"There are {known} samples; {least} are needed.")
     elif not 0 <= value <= 1 + 1e-9:
-        text = f"confidence needs a ratio from 0 to 1, but the value is {value:.6g}: remove confidence."
+        seen = format_value(criterion, value)
+        text = f"confidence needs a ratio from 0 to 1, but the value is {seen}: remove confidence."
         return Verdict(state=CriterionState.ERROR, action=criterion.on_breach, at=sample.at, message=text)
     else:
         low, high = wilson_bounds(value, count, criterion.confidence)
@@ -148,6 +150,8 @@ def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, refere
         state = CriterionState.FAIL
     elif limit.doubts(high):
         state, action = CriterionState.FAIL, OnBreach.PAUSE
+    elif not is_finite(value):
+        state, sure = CriterionState.NO_DATA, "An infinite value is no measurement. "
     else:
         within = limit.allows(low) and limit.allows(high) and not limit.doubts(low)
         by_count = bool(least) and enough and limit.allows(value) and not limit.doubts(value)
@@ -173,7 +177,7 @@ def _no_data(criterion: Criterion, sample: Sample, message: str, *, policy: bool
     value = sample.value
     return Verdict(
         state=CriterionState.NO_DATA,
-        value=value if value is not None and isfinite(value) else None,
+        value=value if value is not None and is_finite(value) else None,
         samples=sample.count,
         message=message,
         action=criterion.on_breach,
@@ -209,7 +213,7 @@ def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Mome
 
 def _is_bad(criterion: Criterion, point: Point, verdict: Verdict) -> bool | None:
     """Whether a point of the past was beyond the limit; None where there was no value."""
-    if point.value is None or not isfinite(point.value):
+    if point.value is None or isnan(point.value):
         return None
     reference = point.reference if point.reference is not None else verdict.reference
     limit = criterion_limit(criterion, reference)

@@ -3,11 +3,12 @@ threads."""
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, Final
 
 from modelrollout.prometheus.client import PrometheusClient
@@ -15,6 +16,7 @@ from modelrollout.prometheus.errors import FailureKind, PrometheusError
 from modelrollout.prometheus.joining import (
     NOTHING,
     Answer,
+    counted,
     is_scalar,
     is_self_contained,
     joined,
@@ -25,9 +27,10 @@ from modelrollout.prometheus.joining import (
 from modelrollout.prometheus.queries import RolloutQueries
 from modelrollout.prometheus.samples import Outcome
 
-_serials = itertools.count()
 _CULPRITS_KEPT: Final = 10_000
 _PROBE: Final = "vector(1)"
+_MOST_PARTIAL: Final = 8
+"""Questions of one round that may be found one by one to have partial answers; with more it is the server."""
 _OVERDUE: Final = "not asked: the questions before it took too long; look at the load of Prometheus"
 
 
@@ -67,13 +70,23 @@ class Rendered:
         return {letter: all_outcomes[id_] for letter, id_ in self.parts[name].items() if id_ in all_outcomes}
 
 
-def render_questions(rollout: RolloutQueries) -> Rendered:
-    """Give every different question of the rollout an id that no other rollout in this process has."""
-    serial = next(_serials)
+def random_token() -> str:
+    """A text of 128 random bits."""
+    return secrets.token_hex(16)
+
+
+def render_questions(rollout: RolloutQueries, token: Callable[[], str] = random_token) -> Rendered:
+    """Give every different question of the rollout an id that no other rollout has or can guess.
+
+    Args:
+        rollout: Whose questions.
+        token: Yields a new unguessable text (letters and digits) at each call.
+    """
+    prefix = token()
     ids: dict[str, str] = {}
 
     def id_of(promql: str) -> str:
-        return ids.setdefault(promql, f"{serial}.{len(ids)}")
+        return ids.setdefault(promql, f"{prefix}.{len(ids)}")
 
     parts = {
         name: {letter: id_of(promql) for letter, promql in query.parts}
@@ -92,8 +105,9 @@ class Asker:
     """Asks one server many questions at once.
 
     A joined query that is refused, or too heavy, is halved until the culprit stands alone; that one is asked
-    alone from then on for `memory` seconds, so that the search is not repeated every time. After `patience`
-    seconds the search is given up, and what was not asked by then counts as timed out: others wait.
+    alone from then on for `memory` seconds, so that the search is not repeated every time. The same is done
+    with one that yields several series. After `patience` seconds the search is given up, and what was not
+    asked by then counts as timed out: others wait.
     """
 
     client: PrometheusClient
@@ -101,6 +115,7 @@ class Asker:
     patience: float = 12.0
     _alone_until: dict[str, float] = field(default_factory=dict)
     _scalars: dict[str, float] = field(default_factory=dict)
+    _several: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, groups: Sequence[Sequence[Question]]) -> dict[str, Outcome]:
@@ -146,11 +161,17 @@ class Asker:
             result = self.client.query(joined([self._text(q) for q in questions]), legs=len(questions))
         except PrometheusError as error:
             self._raise_if_outage(error)
+            if error.kind is FailureKind.PARTIAL and _partial(outcomes) >= _MOST_PARTIAL:
+                outcomes.update((question.id, error) for question in questions)
+                return
             self._halve(groups, questions, outcomes, deadline)
             return
         answers = split(result)
         for question in questions:
-            outcomes[question.id] = answers.get(question.id, NOTHING)
+            answer = outcomes[question.id] = answers.get(question.id, NOTHING)
+            if _is_several(answer):
+                self._remember(self._alone_until, question.promql)
+                outcomes[question.id] = self._count_series(question, answer, deadline)
 
     def _halve(
         self,
@@ -171,6 +192,10 @@ class Asker:
     def _ask_alone(self, question: Question, deadline: float) -> Outcome:
         if time.monotonic() > deadline:
             return _overdue()
+        if question.joinable and question.promql in self._several:
+            seen = self._count_series(question, NOTHING, deadline)
+            if not isinstance(seen, Answer) or seen.series is not None:
+                return seen
         try:
             result = self.client.query(question.promql)
         except PrometheusError as error:
@@ -181,7 +206,28 @@ class Asker:
             with self._lock:
                 self._alone_until.pop(question.promql, None)
             self._remember(self._scalars, question.promql)
+        if _is_several(answer):
+            self._remember(self._alone_until, question.promql)
+            self._remember(self._several, question.promql)
         return answer
+
+    def _count_series(self, question: Question, seen: Answer, deadline: float) -> Outcome:
+        """How many series there are, without fetching them; what was seen before if there are not several."""
+        self._remember(self._several, question.promql)
+        if time.monotonic() > deadline:
+            return seen if seen.values else _overdue()
+        try:
+            answer = single(self.client.query(counted(question.promql)))
+        except PrometheusError as error:
+            self._raise_if_outage(error)
+            return seen if seen.values else error
+        count = answer.values[0] if answer.values else 0.0
+        if count > 1:
+            return Answer(answer.at, (nan, nan), series=int(count))
+        with self._lock:
+            self._several.pop(question.promql, None)
+            self._alone_until.pop(question.promql, None)
+        return seen
 
     def _raise_if_outage(self, error: PrometheusError) -> None:
         """A timeout may be the fault of one heavy query: only if a trivial one fails too is the server at
@@ -202,6 +248,17 @@ class Asker:
             if len(memory) >= _CULPRITS_KEPT:
                 memory.clear()
             memory[promql] = now + self.memory
+
+
+def _is_several(answer: Answer) -> bool:
+    return answer.values is not None and len(answer.values) > 1
+
+
+def _partial(outcomes: Mapping[str, Outcome]) -> int:
+    """Questions that have been found to have partial answers."""
+    return sum(
+        isinstance(each, PrometheusError) and each.kind is FailureKind.PARTIAL for each in outcomes.values()
+    )
 
 
 def _overdue() -> PrometheusError:

@@ -22,6 +22,8 @@ Series = dict[str, Any]
 _CONNECT_SECONDS: Final = 2.0
 _RETRY_PAUSE: Final = 0.1
 _MAX_ATTEMPTS: Final = 2
+_WHOLE: Final = {"partial_response": "false"}
+"""Thanos then refuses what it cannot answer in full; Prometheus and others pass over the parameter."""
 
 
 class RequestHooks(Protocol):
@@ -80,7 +82,7 @@ class PrometheusClient:
         scalar."""
 
         def ask(timeout: tuple[float, float]) -> list[Any]:
-            params = {"timeout": f"{timeout[1]:.3f}"}
+            params = {"timeout": f"{timeout[1]:.3f}", **_WHOLE}
             return cast("list[Any]", self._library.custom_query(promql, params=params, timeout=timeout))
 
         return self._attempts("instant", legs, ask)
@@ -91,7 +93,8 @@ class PrometheusClient:
 
         def ask(timeout: tuple[float, float]) -> list[Series]:
             # The library rounds the ends to seconds; its `params` have the last word.
-            params = {"timeout": f"{timeout[1]:.3f}", "start": repr(span.start), "end": repr(span.end)}
+            params = {"timeout": f"{timeout[1]:.3f}", **_WHOLE}
+            params |= {"start": repr(span.start), "end": repr(span.end)}
             result = self._library.custom_query_range(
                 promql, start, end, step=repr(span.step), params=params, timeout=timeout
             )

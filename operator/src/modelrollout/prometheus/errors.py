@@ -13,6 +13,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     UNAUTHORIZED = "unauthorized"
     BAD_QUERY = "bad_query"
+    PARTIAL = "partial"
     SERVER = "server"
 
 
@@ -20,7 +21,8 @@ class PrometheusError(Exception):
     """Prometheus gave no usable answer.
 
     Attributes:
-        kind: Why. BAD_QUERY is the fault of one query; everything else concerns the server as a whole.
+        kind: Why. BAD_QUERY is the fault of one query, PARTIAL an answer with a warning, which may lack
+            something; everything else concerns the server as a whole.
         detail: What Prometheus itself said, if it said anything.
         permanent: The same question will always be refused: it cannot be parsed. What fails while it is
             evaluated (too many samples, duplicate series) may succeed with tomorrow's data.
@@ -35,7 +37,7 @@ class PrometheusError(Exception):
     @property
     def is_outage(self) -> bool:
         """True if no query of anybody would have been answered; a timeout may be one heavy query."""
-        return self.kind is not FailureKind.BAD_QUERY
+        return self.kind not in (FailureKind.BAD_QUERY, FailureKind.PARTIAL)
 
 
 class TemplateError(ValueError):

@@ -127,7 +127,7 @@ class Evaluator:
         except UnknownTargetError:
             return None
         rendered = self._recall(rollout).rendered
-        reply = await _ask(lane, rendered, list(rollout.queries), 0.02)
+        reply = await _ask(lane, rendered, list(rollout.queries), 0.02, trial=True)
         if reply.outage is not None:
             return None
         sentences: dict[str, str] = {}
@@ -217,9 +217,11 @@ def _unasked(rollout: RolloutQueries, name: str, at: datetime) -> Sample:
     return error_sample(at, rollout.problems.get(name, f"there is no criterion {name}"))
 
 
-async def _ask(lane: Lane, rendered: Rendered, names: Collection[str], patience: float) -> Reply:
+async def _ask(
+    lane: Lane, rendered: Rendered, names: Collection[str], patience: float, *, trial: bool = False
+) -> Reply:
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    lane.put(Waiting(rendered, rendered.chosen(names), future), patience)
+    lane.put(Waiting(rendered, rendered.chosen(names), future, trial), patience)
     return await future
 
 

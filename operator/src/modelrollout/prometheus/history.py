@@ -10,7 +10,7 @@ from typing import Final
 from modelrollout.decision.types import Point
 from modelrollout.prometheus.client import PrometheusClient, RangeQuery, Series
 from modelrollout.prometheus.errors import FailureKind, PrometheusError
-from modelrollout.prometheus.joining import ID_LABEL, is_self_contained, joined, labelled, number
+from modelrollout.prometheus.joining import ID_LABEL, is_self_contained, joined, labelled
 from modelrollout.prometheus.queries import CriterionQuery
 
 MOST_POINTS: Final = 120
@@ -64,10 +64,11 @@ def fetch_columns(client: PrometheusClient, query: CriterionQuery, span: RangeQu
         try:
             text = joined([labelled(promql, letter) for letter, promql in parts])
             result = client.query_range(text, span, legs=len(parts))
-            return _columns(query, result, span)
         except PrometheusError as error:
             if error.kind is not FailureKind.BAD_QUERY:
                 raise
+        else:
+            return _columns(query, result, span)
     # A scalar cannot be labelled, and a refused query is to be refused in its own words.
     columns: dict[str, Column] = {}
     for letter, promql in parts:
@@ -91,7 +92,7 @@ def _columns(query: CriterionQuery, result: list[Series], span: RangeQuery) -> d
                     f"several series at one time, expected one: put an aggregation around it. "
                     f"Query: {dict(query.parts)[letter]}",
                 )
-            column[index] = number(text)
+            column[index] = float(text)
     return {
         letter: {index: value for index, value in column.items() if not math.isnan(value)}
         for letter, column in columns.items()

@@ -36,11 +36,19 @@ class Limits:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Waiting:
-    """The questions of one rollout for one evaluation, and who waits for the outcomes."""
+    """The questions of one rollout for one evaluation, and who waits for the outcomes.
+
+    Attributes:
+        rendered: All questions of the rollout.
+        questions: Those that are asked.
+        future: Gets the outcomes.
+        trial: They have not been asked before: nobody else's questions go with them.
+    """
 
     rendered: Rendered
     questions: Sequence[Question]
     future: asyncio.Future[Reply]
+    trial: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,12 +114,13 @@ class Lane:
             self._refuse(self._outage)
 
     def _take(self) -> list[Waiting]:
-        """The next batch; rollouts with a question that made trouble lately go their own way."""
+        """The next batch; rollouts with a question that is new or made trouble lately go their own way."""
         batch: list[Waiting] = []
         legs = characters = 0
         while self._waiting:
             waiting = self._waiting[0]
-            if self._asker.makes_trouble(waiting.questions):
+            new = waiting.trial and self._outage is None
+            if new or self._asker.makes_trouble(waiting.questions):
                 self._send([self._waiting.pop(0)], self._quarantine)
                 continue
             legs += len(waiting.questions)
@@ -141,9 +150,7 @@ class Lane:
         outcomes: dict[str, Outcome] = {}
         outage: PrometheusError | None = None
         try:
-            outcomes = await loop.run_in_executor(
-                threads, self._asker.ask, [each.questions for each in batch]
-            )
+            outcomes = await loop.run_in_executor(threads, self._ask, batch, joins)
         except PrometheusError as error:
             outage = error
         except Exception as error:
@@ -157,6 +164,12 @@ class Lane:
         self._outage = outage
         if self._waiting and self._timer is None:
             self._leave()
+
+    def _ask(self, batch: list[Waiting], joins: bool) -> dict[str, Outcome]:
+        """In a thread. What had to wait for a thread until the server was silent is not asked any more."""
+        if not joins and self._outage is not None:
+            raise self._outage
+        return self._asker.ask([each.questions for each in batch])
 
     async def close(self) -> None:
         """Let nobody wait any longer; requests under way end with their timeout."""

@@ -25,6 +25,10 @@ Args = Mapping[str, str]
 PSI_FLOOR: Final = "0.0001"
 """A label that one side never predicts counts as one in ten thousand, or the index would be infinite."""
 
+_LONGEST_GAP: Final = "1d:5m"
+"""How long ago the last scrape before a gap may have been, and how closely it is looked for: one look in five
+minutes finds every sample, as an instant selector looks back so far."""
+
 _CONTRACT_LABELS: Final = {
     "artifactSha256": "artifact_sha256",
     "configSha256": "config_sha256",
@@ -136,14 +140,21 @@ def _label_drift(args: Args) -> PresetQuery:
 
 
 def _dimension_mismatch(args: Args) -> PresetQuery:
-    """Events in the window, also those that came before the first scrape.
+    """Events in the window, also those that came before the first scrape or while nothing was scraped.
 
     `increase` sees a counter only from its first sample on, so one that appears at 1 would never be noticed.
-    A series without any sample in the window before this one is new: all it counts happened in this window.
+    So the total of now is compared with the last one known before the window, however long scraping was
+    interrupted in the last day. Where none is known, or the counter was reset, all that it counts is new.
     """
-    series = _select("model_dimension_mismatches_total", args, *_equal("route", args)) + "[${window}]"
-    born = f"(max_over_time({series}) unless max_over_time({series} offset ${{window}}))"
-    return PresetQuery(value=f"sum({born} or increase({series}))")
+    selector = _select("model_dimension_mismatches_total", args, *_equal("route", args))
+    series = f"{selector}[${{window}}]"
+    total = f"max_over_time({series})"
+    before = (
+        f"(last_over_time({series} offset ${{window}})"
+        f" or last_over_time({selector}[{_LONGEST_GAP}] offset ${{window}}))"
+    )
+    since = f"({total} - {before} >= 0 or {total})"
+    return PresetQuery(value=f"sum(increase({series}) > {since} or {since})")
 
 
 def _per_prediction(metric: str, *labels: str) -> Callable[[Args], PresetQuery]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from modelrollout.decision.types import Sample, SampleState
-from modelrollout.prometheus.errors import PrometheusError
+from modelrollout.prometheus.errors import FailureKind, PrometheusError
 from modelrollout.prometheus.joining import NOTHING, Answer
 from modelrollout.prometheus.queries import CriterionQuery
 
@@ -42,10 +42,16 @@ def sample_of(query: CriterionQuery, outcomes: Mapping[str, Outcome], at: dateti
         if (trouble := _trouble(query.name, letter, promql, outcome)) is not None:
             return error_sample(at, trouble)
         assert isinstance(outcome, Answer)
-        numbers[letter] = _finite(outcome)
+        numbers[letter] = _not_nan(outcome)
     value = numbers["v"]
     # A question for samples that yields nothing has counted none.
     count = None if query.count is None else numbers["n"] or 0.0
+    for letter in ("n", "m"):
+        if (samples := numbers.get(letter)) is not None and not 0 <= samples < math.inf:
+            text = f"the {_PARTS[letter]} yields {samples:g}, expected a finite number from 0"
+            return error_sample(
+                at, f"criterion {query.name}: {text}. Query: {shown(dict(query.parts)[letter])}"
+            )
     if value is None:
         return Sample(state=SampleState.NO_DATA, at=at, count=count, message=_no_data(query, outcomes, count))
     return Sample(
@@ -75,18 +81,21 @@ def _trouble(name: str, letter: str, promql: str, outcome: Outcome) -> str | Non
     if isinstance(outcome, PrometheusError):
         if outcome.is_outage:
             return f"criterion {name}: {outcome}"
+        if outcome.kind is FailureKind.PARTIAL:
+            return f"{what}: {outcome} Query: {shown(promql)}"
         return f"{what} was refused: {outcome.detail or outcome}. Query: {shown(promql)}"
     if outcome.values is None:
         return f"{what} yields a range or a text, expected one number. Query: {shown(promql)}"
     if len(outcome.values) > 1:
+        number = f"{outcome.series or len(outcome.values)}"
         return (
-            f"{what} yields {len(outcome.values)} series, expected one: put sum(...), max(...) or another "
+            f"{what} yields {number} series, expected one: put sum(...), max(...) or another "
             f"aggregation around it. Query: {shown(promql)}"
         )
     return None
 
 
-def _finite(answer: Answer) -> float | None:
+def _not_nan(answer: Answer) -> float | None:
     if not answer.values or math.isnan(answer.values[0]):
         return None
     return answer.values[0]
@@ -114,8 +123,8 @@ def _no_data(query: CriterionQuery, outcomes: Mapping[str, Outcome], count: floa
 def _remark(query: CriterionQuery, value: float, numbers: Mapping[str, float | None]) -> str:
     if query.stable_value is not None and numbers.get("r") is None:
         return f"criterion {query.name}: stable yields no value to compare with"
-    if abs(value) > 1e308:
-        return f"criterion {query.name}: the query yields an infinite value, which is beyond every limit"
+    if math.isinf(value):
+        return f"criterion {query.name}: the query yields an infinite value, as a division by 0 gives"
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from modelrollout.prometheus.answers import read_body, refuse_partial
 from modelrollout.prometheus.errors import FailureKind, PrometheusError
 from modelrollout.prometheus.targets import PrometheusTarget
 
@@ -57,9 +58,13 @@ class PrometheusSession(requests.Session):
         kwargs["verify"] = not auth.insecure_skip_verify if auth.ca_file is None else str(auth.ca_file)
         kwargs["cert"] = self._client_certificate()
         kwargs["allow_redirects"] = False  # the address is allow-listed, where it points to is not
+        deadline = time.monotonic() + _read_seconds(kwargs.get("timeout"), self._target.timeout)
+        kwargs["stream"] = True
         response = super().request(method, url, *args, **kwargs)
+        read_body(response, deadline)
         if response.status_code != requests.codes.ok:
             raise refusal(self._target, response)
+        refuse_partial(response.content)
         return response
 
     def _client_certificate(self) -> str | tuple[str, str] | None:
@@ -106,6 +111,11 @@ class PrometheusSession(requests.Session):
                 auth.username.encode(), auth.password_file.read_text().rstrip("\r\n").encode()
             )
         return None
+
+
+def _read_seconds(timeout: Any, otherwise: float) -> float:
+    """The second of requests' two timeouts: what an answer may take in all."""
+    return float(timeout[1]) if isinstance(timeout, tuple) else otherwise
 
 
 def refusal(target: PrometheusTarget, response: requests.Response) -> PrometheusError:
