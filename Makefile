@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 2
+# What the demo is run with: `make demo ARGS="--replicas 4"`.
+ARGS ?=
 export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/devcluster/src:$(CURDIR)/hack/demo/src:$(CURDIR)/hack/release/src
 PYTEST := $(PY) -m pytest
 
@@ -13,31 +15,34 @@ help: ## Show this list
 
 ##@ The two that matter
 .PHONY: demo demo-down
-demo: venv ## Roll out a better model, then two bad ones, on a real kind cluster, under load
-	@$(PY) -m demo
-demo-down: venv ## Remove everything the demo made (caches stay)
-	@$(PY) -m demo --down
+demo: demo-venv ## Roll out a better model, then two bad ones, on a real kind cluster, under load
+	@.venv-demo/bin/python -m demo $(ARGS)
+demo-down: demo-venv ## Remove everything the demo made (caches stay)
+	@.venv-demo/bin/python -m demo --down $(ARGS)
 
 .PHONY: test
-test: lint test-unit test-component test-cluster test-e2e ## Run every check and every test
+test: lint test-unit test-component test-cluster test-e2e test-devcluster ## Run every check and every test
 
 ##@ Tests, one kind at a time (a test needs what its folder says)
-.PHONY: check lint test-unit test-component test-cluster test-e2e coverage nightly
+.PHONY: check lint test-unit test-component test-cluster test-e2e test-devcluster coverage nightly
 check: lint ## Format, lint, types, layers and the unit tests with few random examples: two minutes
-	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) -m unit
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) -m unit tests
 lint: venv ## Format, lint, types, layers
 	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
 	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
 	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/devcluster/src hack/demo/src hack/release/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
-	$(PYTEST) -n $(WORKERS) -m unit
+	$(PYTEST) -n $(WORKERS) -m unit tests
 test-component: venv ## Tests with a real Prometheus, helm, Chromium and server processes
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m component
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m component tests
 test-cluster: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m cluster
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m cluster tests
 test-e2e: venv ## Tests on real pods in a kind cluster
-	$(PYTEST) -m e2e
+	$(PYTEST) -m e2e tests
+test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devcluster), of all kinds
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not e2e" hack/devcluster/tests
+	$(PYTEST) -m e2e hack/devcluster/tests
 coverage: venv ## The same tests with a coverage report in htmlcov/
 	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
 nightly: venv ## 200,000 random histories instead of 5,000
@@ -61,10 +66,10 @@ kind-up: venv ## Start a kind cluster from kind-config.yaml (with a Docker daemo
 kind-down: venv ## Remove it
 	@$(PY) -m devcluster kind-down
 images: venv ## Build the images and load them into the kind cluster
-	@$(PY) -m devcluster images
+	@$(PY) -m demo --build-only --cluster modelrollout
 
 ##@ Upkeep
-.PHONY: generate format lock clean clean-cache venv
+.PHONY: generate format lock clean clean-cache venv demo-venv
 generate: venv ## Write again what is generated: CRD, reference, dashboards
 	@hack/generate
 format: venv ## Format the code
@@ -72,16 +77,25 @@ format: venv ## Format the code
 lock: venv ## Pin the requirements anew
 	@hack/step "Resolving and hashing requirements" hack/requirements/compile.sh
 clean: ## Remove what was built here
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov out
+	rm -rf .venv .venv-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov out
 clean-cache: venv ## Remove built binaries and images as well
 	@$(PY) -m devcluster clean-cache
 
 # The environment is made again when the requirements change, and only then.
-STAMP := .venv/.made-from-$(shell cat hack/requirements/dev.txt */pyproject.toml hack/*/pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+STAMP := .venv/.made-from-$(shell cat hack/requirements/dev.txt */pyproject.toml hack/*/pyproject.toml 2>/dev/null | cksum | tr -d ' ')
 venv: $(STAMP) ## Make the Python environment in .venv
 $(STAMP):
 	@hack/ensure-python $(PYTHON)
 	@hack/step "Creating .venv" $(PYTHON) -m venv --clear .venv
 	@hack/step "Installing Python packages, each checked by hash" .venv/bin/python hack/install-locked hack/requirements/dev.txt
 	@hack/step "Installing this project" .venv/bin/pip install --no-input --disable-pip-version-check --no-build-isolation --no-deps -e operator -e inference-image -e hack/devcluster -e hack/demo -e hack/release
+	@touch $@
+
+# The demo needs what the operator needs, and none of the tools for development.
+DEMO_STAMP := .venv-demo/.made-from-$(shell cat operator/requirements.txt 2>/dev/null | cksum | tr -d ' ')
+demo-venv: $(DEMO_STAMP) ## Make the Python environment of the demo in .venv-demo
+$(DEMO_STAMP):
+	@hack/ensure-python $(PYTHON)
+	@hack/step "Creating .venv-demo" $(PYTHON) -m venv --clear .venv-demo
+	@hack/step "Installing Python packages, each checked by hash" .venv-demo/bin/python hack/install-locked operator/requirements.txt -- --only-binary :all:
 	@touch $@

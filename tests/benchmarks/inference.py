@@ -24,11 +24,12 @@ from typing import Any
 
 import httpx
 
+from demo import images
 from inference_server.loadgen.counts import quantile
 from inference_server.loadgen.http import HttpClient, LostRequestError
 from inference_server.validation.suites import load_cases
 from tests.benchmarks.tables import Figure
-from tests.support.cluster_tool import cache_dir, docker, images
+from tests.support.cluster_tool import build_images, cache_dir, docker
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = (1, 8, 64)
@@ -146,7 +147,7 @@ def figures(*, seconds: float = 4.0, runs: int = 5) -> list[Figure]:
 def image() -> list[Figure]:
     """Size of the image, by the Docker daemon that builds it."""
     daemon = docker.obtain()
-    reference = images.build(daemon, images.named(["inference-server"]))["inference-server"]
+    reference = build_images(daemon, images.INFERENCE)["inference-server"]
     size = float(daemon.run("image", "inspect", "--format", "{{.Size}}", reference))
     return [Figure("inference image", "MB", (size / 1e6,))]
 

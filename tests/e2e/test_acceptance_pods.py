@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from demo import manifests, scenario
+from demo.builder import BuilderBackend
 from demo.console import Narrator
 from demo.endpoints import EndpointRecorder
 from demo.lab import Lab, Options
@@ -33,7 +34,7 @@ def lab(kind_cluster: KindCluster, project_images: dict[str, str]) -> Iterator[L
     options = Options(
         cluster=kind_cluster.directory.name, replicas=REPLICAS, rate=RATE, images=project_images
     )
-    lab = Lab.build(options, Narrator())
+    lab = Lab.build(options, Narrator(), BuilderBackend())
     yield lab
     lab.clear()  # its load would go on under the tests that follow
     lab.api.close()
@@ -151,7 +152,9 @@ def test_scenario_14_a_validation_that_fails_stops_the_run_with_the_end_of_its_l
 
 
 def test_scenario_26_when_all_candidate_pods_crash_only_what_was_on_its_way_to_them_is_lost(
-    lab: Lab, endpoints: EndpointRecorder
+    lab: Lab,
+    endpoints: EndpointRecorder,
+    kind_cluster: KindCluster,  # noqa: F811
 ) -> None:
     name = f"{scenario.ROLLOUT}-{scenario.UNSURE}"
     change(
@@ -162,7 +165,7 @@ def test_scenario_26_when_all_candidate_pods_crash_only_what_was_on_its_way_to_t
     until(lab, at_weight(20), seconds=180, what="20 % reached")
     before = lost(lab)
     crashed = time.time()
-    crash(lab, name)
+    crash(lab, kind_cluster, name)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not any(r.ready[name] == 0 for r in endpoints.since(crashed)):
         time.sleep(0.05)
@@ -172,7 +175,7 @@ def test_scenario_26_when_all_candidate_pods_crash_only_what_was_on_its_way_to_t
     allowed = RATE * 0.2 * window
     failed = lost(lab) - before
     assert failed <= 2 * allowed + 5, f"{failed} lost, {allowed:.0f} were on their way in {window:.1f} s"
-    change(lab, candidate={"deployment": f"{scenario.ROLLOUT}-{scenario.BETTER}"})
+    lab.patch_candidate(lab.rollout()["status"]["stable"])
     until(lab, lambda s: s["phase"] == "Idle", seconds=120, what="aborted")
     settled = lost(lab)
     time.sleep(5)
@@ -193,15 +196,15 @@ def retry(lab: Lab) -> None:
     )
 
 
-def crash(lab: Lab, deployment: str) -> None:
+def crash(lab: Lab, cluster: KindCluster, deployment: str) -> None:
     """Kills the processes of all pods of a Deployment from outside, as when memory is short."""
     pods = lab.api.items(f"/api/v1/namespaces/{manifests.DEMO_NAMESPACE}/pods")
     mine = [pod for pod in pods if pod["metadata"]["name"].rsplit("-", 2)[0] == deployment]
     assert mine
     for pod in mine:
         container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-        pid = lab.cluster.docker.run(
+        pid = cluster.docker.run(
             "exec", pod["spec"]["nodeName"], "crictl", "inspect", "-o", "go-template",
             "--template", "{{.info.pid}}", container,
         ).strip()  # fmt: skip
-        lab.cluster.docker.run("exec", pod["spec"]["nodeName"], "kill", "-9", pid)
+        cluster.docker.run("exec", pod["spec"]["nodeName"], "kill", "-9", pid)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import threading
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from devcluster.cluster import Cluster
+from demo import kubeconfig
 
 Json = dict[str, Any]
 TIMEOUT: Final = 10.0
@@ -26,9 +26,10 @@ class ApiError(Exception):
 class Api:
     """Reads objects, and pods and Services through the API server's proxy. Safe for several threads."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._address = urlsplit(cluster.server)
-        self._context: ssl.SSLContext = cluster.ssl_context()
+    def __init__(self, file: Path) -> None:
+        endpoint = kubeconfig.read(file)
+        self._address = urlsplit(endpoint.server)
+        self._context = endpoint.context
         self._local = threading.local()
 
     def text(self, path: str) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from demo import manifests, proof, scenario
+from demo import images, manifests, preflight, proof, scenario
+from demo.cluster import Backend
 from demo.console import Narrator
 from demo.endpoints import EndpointRecorder
-from demo.errors import DemoError
+from demo.errors import CommandError, DemoError, MachineError
 from demo.lab import Lab, Options
 from demo.play import Player
 from demo.proof import Finding
-from devcluster import images, tools
-from devcluster.errors import DevClusterError
-from devcluster.kindcluster import kind_down
 
 FAILED = 1
 INTERRUPTED = 130
@@ -31,19 +31,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.down:
             return _down(arguments.cluster, narrator)
+        backend = preflight.backend(arguments.kind_config, tuple(arguments.build_option))
+        if arguments.build_only:
+            return _build_only(backend, arguments.cluster, narrator)
         options = Options(
             cluster=arguments.cluster,
             replicas=arguments.replicas,
             rate=arguments.rate,
             images=dict(arguments.image),
         )
-        return _run(options, narrator)
+        return _run(options, narrator, backend)
     except DemoError as error:
         _explain(narrator, error)
         return FAILED
-    except DevClusterError as error:
-        narrator.say(f"The cluster tool says: {error}", "red")
+    except MachineError as error:
+        for problem in error.problems:
+            narrator.say(problem, "red")
         return error.exit_code
+    except CommandError as error:
+        narrator.say(str(error), "red")
+        return FAILED
     except KeyboardInterrupt:
         narrator.say(
             "Interrupted. `make demo` goes on from here, `make demo-down` removes everything.", "yellow"
@@ -55,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument(
         "--down", action="store_true", help="remove everything that the demo made (caches stay)"
+    )
+    parser.add_argument(
+        "--build-only",
+        action="store_true",
+        help="build the images, copy them into the cluster if it runs, and print their names",
     )
     parser.add_argument("--cluster", default="demo", help="name of its kind cluster (default: demo)")
     parser.add_argument(
@@ -68,6 +80,17 @@ def _parser() -> argparse.ArgumentParser:
         type=_image,
         metavar="NAME=REFERENCE",
         help="use this image of the Docker daemon for operator, inference-server or prometheus, build none",
+    )
+    with_kind = parser.add_argument_group("where Docker and kind are installed")
+    with_kind.add_argument(
+        "--kind-config", type=Path, metavar="FILE", help="kind's configuration (default: kind-config.yaml)"
+    )
+    with_kind.add_argument(
+        "--build-option",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="one more option for `docker build`, such as --build-option=--network=host",
     )
     return parser
 
@@ -94,17 +117,29 @@ def _rate(text: str) -> float:
 
 
 def _down(cluster: str, narrator: Narrator) -> int:
+    backend = preflight.backend_of(cluster)
+    if backend is None:
+        narrator.say("There was nothing to remove.")
+        return 0
     with narrator.step(f"Removing the kind cluster {cluster}"):
-        found = kind_down(cluster)
-    narrator.say(
-        "Nothing is left but the caches (`make clean-cache`)." if found else "There was nothing to remove."
-    )
+        backend.delete(cluster)
+    narrator.say("Nothing is left but images and caches (`make clean-cache`).")
     return 0
 
 
-def _run(options: Options, narrator: Narrator) -> int:
+def _build_only(backend: Backend, cluster: str, narrator: Narrator) -> int:
+    with backend.docker() as docker, narrator.step("Images: operator, inference server, Prometheus"):
+        built = images.build(docker, images.ALL, backend.bases(docker))
+        if running := backend.attach(cluster):
+            running.load_images(*built.values())
+    for reference in built.values():
+        narrator.console.print(reference)
+    return 0
+
+
+def _run(options: Options, narrator: Narrator, backend: Backend) -> int:
     narrator.title("The stage")
-    lab = Lab.build(options, narrator)
+    lab = Lab.build(options, narrator, backend)
     player = Player(lab, narrator)
     with EndpointRecorder(lab.api, namespace=manifests.DEMO_NAMESPACE, service=scenario.ROLLOUT) as endpoints:
         played = [player.play(act) for act in scenario.ACTS]
@@ -131,23 +166,29 @@ def _summary(narrator: Narrator, found: Sequence[Finding]) -> None:
 
 def _play_on(narrator: Narrator, lab: Lab) -> None:
     narrator.title("Play on")
-    kubectl = tools.kubectl()
+    kubectl = _kubectl(lab)
     back = '{"spec":{"candidate":{"deployment":"emotion-v1-0"}}}'
-    path = "" if str(kubectl.parent) in os.environ.get("PATH", "") else f" PATH={kubectl.parent}:$PATH"
-    lines = (
-        (f"export KUBECONFIG={lab.cluster.kubeconfig}{path}", ""),
-        ("kubectl -n demo get mro -w", "watch"),
-        ("kubectl -n demo describe mro emotion", "conditions, history, events"),
+    lines: tuple[tuple[str, str], ...] = (
+        (f"export KUBECONFIG={lab.cluster.kubeconfig}", ""),
+        (f"{kubectl} -n demo get mro -w", "watch"),
+        (f"{kubectl} -n demo describe mro emotion", "conditions, history, events"),
         (
-            f"kubectl -n demo patch mro emotion --type=merge -p '{back}'",
+            f"{kubectl} -n demo patch mro emotion --type=merge -p '{back}'",
             "back to 1.0: at once, it was stable before",
         ),
-        ("kubectl -n monitoring port-forward service/prometheus 9090", "then http://localhost:9090"),
         ("make demo-down", "remove everything"),
     )
+    if "exec" not in kubectl:  # what a kubectl in the node forwards is not on this machine
+        forward = f"{kubectl} -n monitoring port-forward service/prometheus 9090"
+        lines = (*lines[:-1], (forward, "then http://localhost:9090"), lines[-1])
     for command, meaning in lines:
         text = Text(f"  {command}", style="cyan", no_wrap=True, overflow="ignore")
         narrator.console.print(text.append(f"   # {meaning}" if meaning else "", style="dim"), soft_wrap=True)
+
+
+def _kubectl(lab: Lab) -> str:
+    """kubectl as a person types it: the one in PATH, else the one that the demo used."""
+    return "kubectl" if shutil.which("kubectl") else shlex.join(lab.cluster.kubectl_command)
 
 
 def _explain(narrator: Narrator, error: DemoError) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import Final
 
-from devcluster.cluster import Cluster
-from devcluster.errors import CommandError
+from demo.cluster import Cluster
+from demo.errors import CommandError
 
 LOG_LINES: Final = "15"
 
@@ -59,5 +58,5 @@ def _well(ready: str, phase: str) -> bool:
 def _try(cluster: Cluster, *arguments: str) -> str:
     try:
         return cluster.kubectl(*arguments, timeout=20).strip()
-    except (CommandError, subprocess.SubprocessError, OSError) as error:
+    except CommandError as error:
         return f"(kubectl {arguments[0]} did not answer: {error})"

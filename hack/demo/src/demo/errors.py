@@ -15,3 +15,17 @@ class DemoError(Exception):
         self.expected = expected
         self.seen = seen
         self.details = details
+
+
+class MachineError(Exception):
+    """The machine lacks what the demo needs. Each problem is a sentence that ends with the cure."""
+
+    exit_code = 3
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class CommandError(Exception):
+    """A program that was run to the end failed; the message has the end of what it printed."""

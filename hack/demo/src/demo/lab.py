@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from demo import diagnose, manifests, scenario
+from demo import diagnose, images, manifests, scenario
 from demo.api import Api, ApiError, Json
+from demo.cluster import Backend, Cluster
 from demo.console import Narrator
-from demo.errors import DemoError
+from demo.errors import CommandError, DemoError
+from demo.process import run
 from demo.wait import until
-from devcluster import docker, images, tools
-from devcluster.errors import CommandError
-from devcluster.kindcluster import KindCluster
-from devcluster.paths import repository_root
 
 HELM_SECONDS: Final = 120
 
@@ -37,27 +34,31 @@ class Options:
 class Lab:
     """A running stage. Made by `build`; everything that fails raises DemoError or DevClusterError."""
 
-    cluster: KindCluster
+    cluster: Cluster
+    helm: Path
     options: Options
     narrator: Narrator
     images: dict[str, str]
     api: Api = field(init=False)
 
     def __post_init__(self) -> None:
-        self.api = Api(self.cluster)
+        self.api = Api(self.cluster.kubeconfig)
 
     @classmethod
-    def build(cls, options: Options, narrator: Narrator) -> Lab:
+    def build(cls, options: Options, narrator: Narrator, backend: Backend) -> Lab:
         """Bring up what is not there yet. Idempotent: a second demo starts from the first one's cluster."""
+        helm = backend.helm()
         with ExitStack() as until_the_cluster_runs:
             with narrator.step("Docker"):
-                daemon = until_the_cluster_runs.enter_context(docker.for_a_while())
+                docker = until_the_cluster_runs.enter_context(backend.docker())
             with narrator.step("Images: operator, inference server, Prometheus (minutes the first time)"):
                 wanted = [image for image in images.ALL if image.name not in options.images]
-                built = {**options.images, **images.build(daemon, wanted)}
+                built = dict(options.images)
+                if wanted:
+                    built |= images.build(docker, wanted, backend.bases(docker))
             with narrator.step(f"The kind cluster {options.cluster}"):
-                cluster = KindCluster.up(name=options.cluster)
-        lab = cls(cluster=cluster, options=options, narrator=narrator, images=built)
+                cluster = backend.create(options.cluster)
+        lab = cls(cluster=cluster, helm=helm, options=options, narrator=narrator, images=built)
         with narrator.step("Images into the cluster"):
             cluster.load_images(*built.values())
         lab.clear()
@@ -175,28 +176,22 @@ class Lab:
         )
 
     def _apply(self, *objects: Json) -> None:
-        self.cluster.apply(*objects)
+        documents = "\n---\n".join(json.dumps(one) for one in objects)
+        flags = ("--server-side", "--force-conflicts", "--field-manager=demo", "-f", "-")
+        self.cluster.kubectl("apply", *flags, stdin=documents)
 
     def _helm(self, chart: str, namespace: str, values: Json, *, release: str | None = None) -> None:
-        directory = repository_root() / "charts" / chart
         command: list[str | Path] = [
-            tools.helm(), "upgrade", "--install", release or chart, directory, "--namespace", namespace,
-            "--kubeconfig", self.cluster.kubeconfig, "--values", "-", "--timeout", f"{HELM_SECONDS}s",
+            self.helm, "upgrade", "--install", release or chart, images.ROOT / "charts" / chart,
+            "--namespace", namespace, "--kubeconfig", self.cluster.kubeconfig, "--values", "-",
+            "--timeout", f"{HELM_SECONDS}s",
         ]  # fmt: skip
-        done = subprocess.run(
-            command,
-            input=json.dumps(values),
-            capture_output=True,
-            text=True,
-            timeout=HELM_SECONDS + 30,
-            check=False,
-        )
-        if done.returncode:
+        try:
+            run(command, stdin=json.dumps(values), timeout=HELM_SECONDS + 30)
+        except CommandError as error:
             raise DemoError(
-                expected=f"helm to install {directory.name}",
-                seen=f"it ended with code {done.returncode}: {done.stderr.strip()}",
-                details=self.details(),
-            )
+                expected=f"helm to install {chart}", seen=str(error), details=self.details()
+            ) from error
 
     def _rolled_out(self, namespace: str, deployment: str, seconds: int = 120) -> None:
         where = f"deployment/{deployment}"

@@ -5,14 +5,13 @@ success.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from devcluster import bench, cleanup, controlplane, docker, images, kindcluster, prometheus, tools
+from devcluster import bench, cleanup, controlplane, docker, kindcluster, prometheus, tools
 from devcluster.controlplane import ControlPlane
 from devcluster.errors import DevClusterError, PrerequisiteError, UsageError
 from devcluster.kindcluster import KindCluster
@@ -103,14 +102,6 @@ def _add_kind_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     )
     kind_down.add_argument("--name", help="only the cluster of this name (default: all)")
     kind_down.set_defaults(run=_kind_down)
-
-    image = commands.add_parser(
-        "images", help="build the project's images and load them into the kind cluster if it runs"
-    )
-    image.add_argument("names", nargs="*", metavar="NAME", help="which ones (default: all)")
-    image.add_argument("--name", dest="cluster", help=f"the cluster to load them into (default: {default})")
-    image.add_argument("--json", action="store_true", help="print an object of references by name")
-    image.set_defaults(run=_images)
 
     load = commands.add_parser(
         "load-image", help="put images of the Docker daemon into the kind cluster's nodes"
@@ -207,19 +198,6 @@ def _kind_down(arguments: argparse.Namespace) -> int:
     say(f"removed {', '.join(found)}" if found else "there was no kind cluster to remove")
     if not kindcluster.names() and not arguments.name:
         docker.stop_idle()
-    return 0
-
-
-def _images(arguments: argparse.Namespace) -> int:
-    wanted = images.named(arguments.names)
-    cluster = KindCluster.attach(arguments.cluster or kindcluster.default_name())
-    if arguments.cluster and cluster is None:
-        raise _no_cluster(arguments.cluster)
-    with docker.for_a_while() as daemon:
-        references = images.build(daemon, wanted)
-        if cluster is not None:
-            cluster.load_images(*references.values())
-    print(json.dumps(references) if arguments.json else "\n".join(references.values()))
     return 0
 
 

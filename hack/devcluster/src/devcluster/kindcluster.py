@@ -101,13 +101,18 @@ class KindCluster(Cluster):
         balancers = self.docker.containers(label=f"{_ROLE}=external-load-balancer")
         return sorted({*self.docker.containers(label=f"{_LABEL}={self.name}")} - {*balancers})
 
+    @property
+    def node_image(self) -> str:
+        """The image that its nodes were made from."""
+        return str(ClusterState.load(self.directory).facts["image"])
+
     def load_images(self, *references: str) -> None:
         """Put images of the Docker daemon into every node; UnknownImageError if the daemon lacks one."""
         for reference in references:
             if not self.docker.has_image(reference):
                 raise UnknownImageError(
                     f"the Docker daemon has no image {reference}; "
-                    "build it by `python -m devcluster images`, or check the name"
+                    "build it by `docker build`, or check the name"
                 )
         for node in self.nodes():
             held = self.docker.run("exec", node, "crictl", "images", "--no-trunc", "-o", "json")

@@ -3,7 +3,7 @@
 * `control_plane` (session): API server with controllers, scheduler and three fake nodes; one for each xdist
   worker. With `USE_EXISTING_CLUSTER=1` it is the cluster that `KUBECONFIG` names.
 * `namespace`: a fresh namespace in it, deleted afterwards.
-* `kind_cluster` (session): the kind cluster of kind-config.yaml, and `project_images`, in its nodes.
+* `kind_cluster` (session): the kind cluster of kind-config.yaml.
 * `prometheus_server`: a factory of Prometheus servers that end with the test.
 """
 
@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from devcluster import images, kindcluster
+from devcluster import kindcluster
 from devcluster.cluster import Cluster, existing
 from devcluster.controlplane import ControlPlane
 from devcluster.kindcluster import KindCluster
@@ -67,13 +67,3 @@ def kind_cluster() -> Iterator[KindCluster]:
     yield found or KindCluster.up()
     if found is None and os.environ.get("DEVCLUSTER_KEEP") != "1":
         kindcluster.kind_down(kindcluster.default_name())
-
-
-@pytest.fixture(scope="session")
-def project_images(kind_cluster: KindCluster) -> dict[str, str]:
-    """References of the project's images by name (`operator`, `inference-server`, `prometheus`), in every
-    node.
-    """
-    references = images.build(kind_cluster.docker, images.ALL)
-    kind_cluster.load_images(*references.values())
-    return references

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from devcluster import cli, docker, images, kindcluster
+from devcluster import baseimages, cli, docker, kindcluster
 from devcluster.docker import Docker
 from devcluster.errors import NotReadyError, PrerequisiteError, UsageError
 from devcluster.kindcluster import KindCluster, kind_down
@@ -184,7 +184,7 @@ def test_a_node_image_that_cannot_be_had_ends_what_was_started(monkeypatch: pyte
 def test_a_base_image_that_was_built_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Docker, "has_image", lambda _, name: name.startswith("modelrollout/python-base:"))
     monkeypatch.setattr(Docker, "try_pull", lambda *_: pytest.fail("asked a registry"))
-    assert images.base_image(Daemon(private=True)).startswith("modelrollout/python-base:")
+    assert baseimages.python(Daemon(private=True), "python:3.12-slim").startswith("modelrollout/python-base:")
 
 
 def test_the_cache_is_removed_or_it_is_said_why_not(

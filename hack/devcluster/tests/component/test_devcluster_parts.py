@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from devcluster import apt, capabilities, images, kindconfig, pipsettings, ports, tools, verify
+from devcluster import apt, capabilities, kindconfig, ports, tools, verify
 from devcluster.cleanup import mounts_below, scratch
 from devcluster.cluster import Cluster, checked_name
-from devcluster.errors import PrerequisiteError, ResourceError, UnknownImageError, UsageError
+from devcluster.errors import PrerequisiteError, ResourceError, UsageError
 from devcluster.paths import repository_root, require_free
 
 
@@ -127,62 +127,6 @@ def test_a_dns_answer_gives_the_address() -> None:
 def test_anything_else_proves_nothing(answer: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         verify.dns_address(answer)
-
-
-def test_an_unknown_image_is_named_with_those_there_are() -> None:
-    with pytest.raises(
-        UnknownImageError, match="no image operater; it has operator, inference-server, prometheus"
-    ):
-        images.named(["operater"])
-
-
-def test_the_context_is_what_the_dockerfile_copies() -> None:
-    text = "FROM a AS b\nCOPY x/y.txt .build-pi[p] \\\n  z /to/\nCOPY --from=b /q /q\n"
-    text += "COPY --chown=1:1 w /to\nRUN COPY\n"
-    assert images.copied(text) == ["x/y.txt", "z", "w"]
-
-
-def test_every_dockerfile_copies_files_that_exist() -> None:
-    for image in images.ALL:
-        dockerfile = repository_root() / image.dockerfile
-        assert dockerfile.is_file(), image
-        for pattern in images.copied(dockerfile.read_text()):
-            assert any(repository_root().glob(pattern)) or pattern in image.extra, (image.name, pattern)
-
-
-def test_the_tag_follows_content_and_base(tmp_path: Path) -> None:
-    file = tmp_path / "f"
-    file.write_text("one")
-    first = images.content_tag({"f": file}, "sha256:a")
-    assert images.content_tag({"f": file}, "sha256:a") == first
-    assert images.content_tag({"f": file}, "sha256:b") != first
-    file.chmod(0o755)
-    assert images.content_tag({"f": file}, "sha256:a") != first
-    file.chmod(0o644)
-    file.write_text("two")
-    assert images.content_tag({"f": file}, "sha256:a") != first
-
-
-def test_pips_settings_are_read_as_pip_prints_them() -> None:
-    listing = ":env:.index-url='https://index.example.org/env'\nglobal.cert='/c.pem'\nglobal.index-url='https://no'\n"
-    assert pipsettings.effective(listing) == {"index-url": "https://index.example.org/env", "cert": "/c.pem"}
-
-
-def test_a_machine_without_settings_of_its_own_adds_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pipsettings, "_pip_config", lambda: "")
-    monkeypatch.setattr(pipsettings, "_LOCAL_AUTHORITIES", tmp_path)
-    assert pipsettings.files() == {}
-
-
-def test_a_bundle_of_certificates_goes_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_text("certificates")
-    monkeypatch.setattr(pipsettings, "_pip_config", lambda: f"global.cert='{bundle}'\nglobal.timeout='3'\n")
-    assert pipsettings.files() == {"ca.crt": b"certificates"}
 
 
 def test_mounts_are_listed_innermost_first() -> None:

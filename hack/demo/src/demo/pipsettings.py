@@ -10,8 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from devcluster.errors import CommandError
-from devcluster.processes import run
+from demo.errors import CommandError
+from demo.process import run
 
 _SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "retries")
 _BUNDLE_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
