@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-
-from devcluster import tools
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NAMESPACE: Final = "modelrollout-system"
@@ -20,12 +19,18 @@ HELM_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 
 def render() -> str:
     """The operator's objects as YAML, without Helm's labels and without the list of Prometheus servers."""
-    command = [str(tools.helm()), "template", RELEASE, str(ROOT / "charts" / "modelrollout")]
+    command = [_helm(), "template", RELEASE, str(ROOT / "charts" / "modelrollout")]
     command += ["--namespace", NAMESPACE, "--set", "crds.install=false,tests.enabled=false"]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     documents = [_plain(document) for document in yaml.safe_load_all(rendered) if document]
     kept = [document for document in documents if document["kind"] != "ConfigMap"]
     return HEADER + "---\n".join(yaml.safe_dump(document, sort_keys=False, width=120) for document in kept)
+
+
+def _helm() -> str:
+    """The helm of the repository's version, so that everybody renders the same."""
+    ask = [sys.executable, "-m", "devcluster", "tool", "helm"]
+    return subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout.strip()
 
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:

@@ -27,19 +27,25 @@ def test_packages_ask_for_what_is_pinned() -> None:
     assert server["optional-dependencies"]["train"] == declared("inference-image/requirements-train.in")
 
 
-ONE_DOOR = {"tests/support/cluster_tool.py"}
-"""The modules of the project that import the tool for clusters; all others import these."""
+DOORS = {"tests/support/cluster_tool.py", "hack/demo/src/demo/builder.py"}
+"""The one module of the tests and the one of the demo that import the tool for clusters."""
 
 
-def test_the_tool_for_clusters_is_used_through_one_module() -> None:
-    named = re.compile(r"^\s*(?:from|import) devcluster\b", re.MULTILINE)
-    tracked = subprocess.check_output(["git", "ls-files", "*.py"], cwd=ROOT, text=True).split()
-    others = [
-        path
-        for path in tracked
-        if not path.startswith(("hack/devcluster/", "hack/demo/", "hack/dashboards/"))
-    ]
-    assert {path for path in others if named.search((ROOT / path).read_text())} == ONE_DOOR
+def importing(package: str, paths: list[str]) -> set[str]:
+    """Those of the Python files that import a package."""
+    named = re.compile(rf"^\s*(?:from|import) {package}\b", re.MULTILINE)
+    return {path for path in paths if named.search((ROOT / path).read_text())}
+
+
+def test_the_tool_for_clusters_is_used_through_one_module_and_uses_nothing_of_the_project() -> None:
+    listed = subprocess.check_output(["git", "ls-files", "*.py"], cwd=ROOT, text=True).split()
+    tracked = [path for path in listed if (ROOT / path).exists()]
+    tool = [path for path in tracked if path.startswith("hack/devcluster/")]
+    others = [path for path in tracked if path not in tool]
+    assert importing("devcluster", others) == DOORS
+    assert importing("(?:modelrollout|inference_server|demo|release|tests)", tool) == set()
+    demo = [path for path in others if path.startswith("hack/demo/") and path not in DOORS]
+    assert importing(r"demo\.builder", demo) == {"hack/demo/src/demo/preflight.py"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
