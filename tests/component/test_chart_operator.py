@@ -237,10 +237,14 @@ ALWAYS_GRANTED = pairs(
     horizontalpodautoscalers="list watch",
     jobs="list watch",
     events="create",
+    statefulsets="get",
+    daemonsets="get",
+    replicasets="get",
+    rollouts="get",
 )
 GRANTED_IF = {
     "rbac.copies": pairs(deployments="create patch delete", services="create patch delete"),
-    "rbac.validations": pairs(jobs="create delete", pods="list", pods_log="get"),
+    "rbac.validations": pairs(jobs="get create patch delete", pods="list", pods_log="get"),
     "rbac.observation": pairs(pods="list watch patch"),
     "notifications.readSecrets": pairs(secrets="get"),
 }

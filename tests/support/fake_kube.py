@@ -56,6 +56,9 @@ class FakeKube:
         if method == "GET":
             return _scale_of(self.objects[base]) if sub == "scale" else copy.deepcopy(self.objects[base])
         if method == "DELETE":
+            expected = ((body or {}).get("preconditions") or {}).get("uid")
+            if expected not in {None, self.objects[base]["metadata"]["uid"]}:
+                raise ConflictError(409, "Conflict", "the UID in the precondition is another one")
             return self.objects.pop(base)
         return self._change(base, sub, body, options.get("content_type") == MERGE_PATCH)
 
@@ -76,6 +79,8 @@ class FakeKube:
         wanted = (body.get("metadata") or {}).get("resourceVersion")
         if wanted is not None and wanted != stored["metadata"]["resourceVersion"]:
             raise ConflictError(409, "Conflict", "the object has been modified")
+        if (body.get("metadata") or {}).get("uid") not in {None, stored["metadata"]["uid"]}:
+            raise ConflictError(409, "Conflict", "the UID is another one")
         if sub == "scale":
             stored["spec"]["replicas"] = body["spec"]["replicas"]
         elif sub == "status":

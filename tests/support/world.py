@@ -14,6 +14,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 ROLLOUTS = "/apis/modelrollout.dev/v1alpha1"
 PLURALS = {
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "Service": ("/api/v1", "services"),
     "ModelRollout": (ROLLOUTS, "modelrollouts"),

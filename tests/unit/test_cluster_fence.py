@@ -22,9 +22,10 @@ from modelrollout.cluster.jobs import JobKeeper, JobOrder
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import Shadow, SideKeeper
-from modelrollout.cluster.views import ParkedView, parse_deployment, parse_service
+from modelrollout.cluster.views import ParkedView, parse_deployment, parse_job, parse_service
 from modelrollout.cluster.writer import RolloutRef, Writer
 from tests.support import manifests
+from tests.support.owned import job
 
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1")
 SOURCES = Path(modelrollout.__file__).parent
@@ -127,6 +128,14 @@ class Hands:
             JobOrder(name="job", run="r", validation=validation, candidate_url="http://x", owner=OWNER)
         )
 
+    async def end_job(self) -> None:
+        self.cache.jobs.put(parse_job(job("job", owner=OWNER)))
+        await self.jobs.end("job", owner=OWNER)
+
+    async def expire_job(self) -> None:
+        self.cache.jobs.put(parse_job(job("job", owner=OWNER, succeeded=True)))
+        await self.jobs.expire("job", after=0, owner=OWNER)
+
 
 WRITES: dict[str, Callable[[Hands], Awaitable[Any]]] = {
     "status": lambda hands: hands.writer.write_status(OWNER, {"phase": "Idle"}),
@@ -139,7 +148,8 @@ WRITES: dict[str, Callable[[Hands], Awaitable[Any]]] = {
     "service": lambda hands: hands.candidate_service(),
     "service's selector": lambda hands: hands.change_service(),
     "job": lambda hands: hands.start_job(),
-    "no job": lambda hands: hands.jobs.end("ns", "job"),
+    "no job": lambda hands: hands.end_job(),
+    "job's time to live": lambda hands: hands.expire_job(),
     "copy": lambda hands: hands.copies.create(
         stable="emotion-1", candidate=Candidate.model_validate({"image": "emotion:2"}), owner=OWNER
     ),

@@ -130,11 +130,12 @@ def test_where_a_job_stands(conditions: list[dict[str, str]], succeeded: bool, f
     meta = {
         "namespace": "ns",
         "name": "j",
+        "uid": "u",
         "resourceVersion": "1",
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "labels": {"modelrollout.dev/rollout": "emotion"},
     }
-    view = parse_job({"metadata": meta, "status": {"conditions": conditions}})
+    view = parse_job({"metadata": meta, "spec": {}, "status": {"conditions": conditions}})
     assert (view.succeeded, view.failed, view.rollout) == (succeeded, failed, "emotion")
 
 

@@ -18,6 +18,7 @@ from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
+from modelrollout.operator.problems import Inspector
 from modelrollout.operator.reconcile import Reconciler
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
@@ -34,6 +35,8 @@ class Nothing:
         self.notified: list[str] = []
 
     async def measure(self, _: Tracked) -> None: ...
+
+    async def look(self, _: Tracked) -> None: ...
 
     def observe(self, rollout: Tracked) -> Observation:
         return Observation(
@@ -67,6 +70,7 @@ class Bench:
         self.others = Nothing()
         self.reconciler = Reconciler(
             store=self.store,
+            inspector=cast(Inspector, self.others),
             measurer=cast(Measurer, self.others),
             observer=cast(Observer, self.others),
             writer=writer,

@@ -76,6 +76,19 @@ def test_a_problem_is_said_and_nothing_is_scaled(
     assert operator.get("/healthz") == (200, "ok")
 
 
+def test_a_stateful_set_is_no_deployment_that_could_be_created(
+    emotion: World, operator: OperatorProcess
+) -> None:
+    stateful = m.deployment("emotion-3") | {"kind": "StatefulSet"}
+    stateful["spec"]["serviceName"] = "emotion"
+    emotion.create(stateful)
+    emotion.create(m.rollout(candidate="emotion-3"))
+    message = invalid(emotion, "DeploymentNotFound")
+    assert "emotion-3, which is a StatefulSet" in message and "only Deployments are supported" in message
+    assert "create it" not in message
+    assert unscaled(emotion)
+
+
 def test_a_service_that_does_not_select_the_candidate(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.deployment("other-1", app="other"))
     emotion.create(m.rollout(candidate="other-1"))

@@ -167,3 +167,12 @@ def validation_pods(scene: Scene) -> list[str]:
         for pod in scene.world.list("Pod")
         if pod["metadata"]["labels"].get("modelrollout.dev/role") == "validation"
     ]
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_job_that_is_kept_for_no_time_is_still_seen_to_succeed(scene: Scene) -> None:
+    """The cluster deletes it as soon as it may, which is not before its result is in status."""
+    begin(scene, ttl="0s")
+    status = scene.world.until_phase("Succeeded", seconds=60)
+    assert [entry["state"] for entry in status["validations"]] == ["Succeeded"]
+    scene.world.until(lambda: not scene.world.list("Job"), what="the Job is gone")

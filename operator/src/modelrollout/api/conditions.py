@@ -140,6 +140,7 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"
     DRIFT_CORRECTED = "DriftCorrected"
     CANDIDATE_NOT_CREATED = "CandidateNotCreated"
+    NAME_TAKEN = "NameTaken"
     STATUS_UNREADABLE = "StatusUnreadable"
     TICK_FAILED = "TickFailed"
 

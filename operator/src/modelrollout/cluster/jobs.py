@@ -21,10 +21,12 @@ from modelrollout.api.printable import printable
 from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.copies import owner_reference
-from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
+from modelrollout.cluster.errors import ApiError, ConflictError, ForbiddenError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.cluster.views import JobView
+from modelrollout.cluster.ownership import create_owned, delete_owned
+from modelrollout.cluster.views import JobView, parse_job
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import JobResult, JobState
 
@@ -35,6 +37,8 @@ LOG_TAIL_LENGTH: Final = 4000
 """Characters of a log that fit into a message in status."""
 LOOK_EVERY: Final = 10.0
 """Seconds between two looks at the pods of a Job that is not running yet."""
+REFUSAL_SECONDS: Final = 300.0
+"""How long a refusal to change Jobs is believed."""
 DEADLINE_MARGIN: Final = 60
 """Seconds by which the Job's own deadline is later than the timeout, which is the operator's to enforce."""
 PULL_REASONS: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -53,7 +57,10 @@ class JobOrder:
 
 
 def build_job(order: JobOrder) -> dict[str, Any]:
-    """The manifest. One pod, never restarted: a validation that has to be repeated is repeated by name."""
+    """The manifest. One pod, never restarted: a validation that has to be repeated is repeated by name.
+
+    It has no time to live yet: a Job may not go before its result is in status. `JobKeeper.expire` sets it.
+    """
     validation, owner = order.validation, order.owner
     labels = {
         LABEL_MANAGED_BY: MANAGED_BY,
@@ -94,7 +101,6 @@ def build_job(order: JobOrder) -> dict[str, Any]:
             "completions": 1,
             "parallelism": 1,
             "activeDeadlineSeconds": int(validation.timeout.seconds) + DEADLINE_MARGIN,
-            "ttlSecondsAfterFinished": int(validation.ttl.seconds),
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
@@ -108,30 +114,54 @@ class JobKeeper:
         self._cache = cache
         self._details: dict[tuple[str, str], str] = {}
         self._looked_at: dict[tuple[str, str], float] = {}
+        self._refused: dict[str, float] = {}
 
     async def start(self, order: JobOrder) -> None:
         """Makes the Job; one of that name that is there already is the same one.
 
         Raises:
+            NameTakenError: One of that name is somebody else's.
             ApiError: Refused, for instance by a quota.
         """
-        try:
-            path = paths.collection(paths.BATCH, "jobs", order.owner.namespace)
-            await self._api.request("POST", path, body=build_job(order))
-        except AlreadyExistsError:
-            logger.debug("Job %s was there already.", order.name)
+        collection = paths.collection(paths.BATCH, "jobs", order.owner.namespace)
+        await create_owned(self._api, collection, build_job(order), order.owner)
 
-    async def end(self, namespace: str, name: str) -> None:
-        """Deletes a Job and its pods; a missing one is fine."""
-        options = {"propagationPolicy": "Background"}
-        try:
-            await self._api.request("DELETE", paths.job(namespace, name), body=options)
-        except NotFoundError:
+    async def end(self, name: str, *, owner: RolloutRef) -> None:
+        """Deletes a Job of the rollout and its pods; a missing one is fine, one of somebody else stays."""
+        path = paths.job(owner.namespace, name)
+        view = self._cache.jobs.get(owner.namespace, name)
+        if view is None:  # made a moment ago, or without our label
+            try:
+                view = parse_job(await self._api.get(path))
+            except NotFoundError:
+                return
+        if view.owner == owner.uid:
+            await delete_owned(self._api, path, uid=view.uid)
+
+    async def expire(self, name: str, *, after: float, owner: RolloutRef) -> None:
+        """Lets a finished Job, whose result is in status, go `after` seconds after its end.
+
+        Where the API server does not allow it, it stays until its ModelRollout goes.
+        """
+        view = self._cache.jobs.get(owner.namespace, name)
+        ours = view is not None and view.owner == owner.uid
+        if view is None or not ours or view.ttl is not None or not (view.succeeded or view.failed):
             return
+        if time.monotonic() < self._refused.get(owner.namespace, 0.0):
+            return
+        body = {"metadata": {"uid": view.uid}, "spec": {"ttlSecondsAfterFinished": int(after)}}
+        path = paths.job(owner.namespace, name)
+        try:
+            await self._api.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+        except (NotFoundError, ConflictError):
+            return  # it is gone, or another one has its name
+        except ForbiddenError as error:
+            self._refused[owner.namespace] = time.monotonic() + REFUSAL_SECONDS
+            logger.warning("Finished Jobs stay until their ModelRollout goes: %s", error)
 
-    def results(self, namespace: str, names: Iterable[str]) -> dict[str, JobResult]:
-        """Where Jobs stand, from memory; `look` before brings what a failed one said."""
-        return {name: self._result(namespace, name) for name in names}
+    def results(self, names: Iterable[str], *, owner: RolloutRef) -> dict[str, JobResult]:
+        """Where Jobs of the rollout stand, from memory; `look` before brings what a failed one said."""
+        return {name: self._result(name, owner) for name in names}
 
     async def look(self, namespace: str, names: Iterable[str]) -> None:
         """Reads why a Job failed, once; and every ten seconds why one has not started."""
@@ -154,9 +184,10 @@ class JobKeeper:
             self._details.pop((namespace, name), None)
             self._looked_at.pop((namespace, name), None)
 
-    def _result(self, namespace: str, name: str) -> JobResult:
+    def _result(self, name: str, owner: RolloutRef) -> JobResult:
+        namespace = owner.namespace
         view = self._cache.jobs.get(namespace, name)
-        if view is None:
+        if view is None or view.owner != owner.uid:
             return JobResult(name=name, state=JobState.ABSENT)
         detail = self._details.get((namespace, name), "")
         if view.succeeded:

@@ -23,8 +23,9 @@ from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.copies import CopyError, owner_reference
-from modelrollout.cluster.errors import AlreadyExistsError, NotFoundError
+from modelrollout.cluster.errors import NotFoundError
 from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.ownership import NameTakenError, create_owned, delete_owned
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision import shadow_name
 
@@ -103,7 +104,8 @@ class SideKeeper:
         A copy of another candidate is removed; the watch tells when it is gone, and the next call makes it.
 
         Raises:
-            CopyError: What is to be copied is gone, or somebody else's object has the name.
+            CopyError: What is to be copied is gone.
+            NameTakenError: Somebody else's object has the name.
         """
         namespace = owner.namespace
         there = self._cache.deployments.get(namespace, shadow.deployment)
@@ -112,14 +114,15 @@ class SideKeeper:
             client = self._cache.services.get(namespace, service)
             selector = client.selector if client is not None else {}
             body = build_shadow(source, shadow=shadow, service_selector=selector, owner=owner)
-            await self._create(paths.collection(paths.APPS, "deployments", namespace), body)
+            collection = paths.collection(paths.APPS, "deployments", namespace)
+            await create_owned(self._api, collection, body, owner)
         elif there.owner != owner.uid:
-            raise CopyError(
-                f"Deployment {shadow.deployment} exists and is not this ModelRollout's: rename or delete it"
-            )
+            path = paths.deployment(namespace, shadow.deployment)
+            raise NameTakenError(kind="Deployment", name=shadow.deployment, path=path, owner=owner)
         elif there.version != shadow.version:
             # Its pods would answer for the new candidate. Its Service stays: it selects the next copy's too.
-            await self._delete(paths.deployment(namespace, shadow.deployment))
+            path = paths.deployment(namespace, shadow.deployment)
+            await delete_owned(self._api, path, uid=there.uid)
             return
         elif there.desired != shadow.replicas:
             await self._writer.scale(namespace, shadow.deployment, shadow.replicas)
@@ -129,13 +132,14 @@ class SideKeeper:
         )
 
     async def remove_shadow(self, owner: RolloutRef) -> None:
-        """Neither the copy nor its Service is there."""
-        name = shadow_name(owner.name)
-        there = self._cache.deployments.get(owner.namespace, name)
-        if there is None or there.owner != owner.uid:
-            return
-        for path in (paths.service(owner.namespace, name), paths.deployment(owner.namespace, name)):
-            await self._delete(path)
+        """Neither the copy nor its Service is there; what others have under that name stays."""
+        namespace, name = owner.namespace, shadow_name(owner.name)
+        service = self._cache.services.get(namespace, name)
+        if service is not None and service.owner == owner.uid:
+            await delete_owned(self._api, paths.service(namespace, name), uid=service.uid)
+        there = self._cache.deployments.get(namespace, name)
+        if there is not None and there.owner == owner.uid:
+            await delete_owned(self._api, paths.deployment(namespace, name), uid=there.uid)
 
     async def candidate_url(self, *, candidate: str, shadowed: bool, service: str, owner: RolloutRef) -> str:
         """The address of a Service that reaches only the candidate's pods; made if it is not there.
@@ -143,7 +147,8 @@ class SideKeeper:
         `shadowed`: The candidate serves no client yet, so its copy in the shadow answers.
 
         Raises:
-            CopyError: The candidate's selector matches stable's pods too, or an object is missing.
+            CopyError: An object is missing.
+            NameTakenError: Somebody else's Service has the name.
         """
         client = self._cache.services.get(owner.namespace, service)
         port = client.port if client is not None else None
@@ -161,34 +166,23 @@ class SideKeeper:
         self, name: str, role: str, selector: Mapping[str, str], *, client: str, owner: RolloutRef
     ) -> None:
         there = self._cache.services.get(owner.namespace, name)
-        if there is not None and there.selector == selector:
-            return
-        if there is not None:
-            await self._api.request(
-                "PATCH",
-                paths.service(owner.namespace, name),
-                body={"spec": {"selector": {**dict.fromkeys(there.selector), **selector}}},
-                content_type=MERGE_PATCH,
-            )
-            return
-        original = await self._read(paths.service(owner.namespace, client), client)
-        body = build_service(original, name=name, role=role, selector=selector, owner=owner)
-        await self._create(paths.collection(paths.CORE, "services", owner.namespace), body)
+        path = paths.service(owner.namespace, name)
+        if there is None:
+            original = await self._read(paths.service(owner.namespace, client), client)
+            body = build_service(original, name=name, role=role, selector=selector, owner=owner)
+            collection = paths.collection(paths.CORE, "services", owner.namespace)
+            await create_owned(self._api, collection, body, owner)
+        elif there.owner != owner.uid:
+            raise NameTakenError(kind="Service", name=name, path=path, owner=owner)
+        elif there.selector != selector:
+            change = {
+                "metadata": {"uid": there.uid},  # another one under that name would be refused
+                "spec": {"selector": {**dict.fromkeys(there.selector), **selector}},
+            }
+            await self._api.request("PATCH", path, body=change, content_type=MERGE_PATCH)
 
     async def _read(self, path: str, name: str) -> Mapping[str, Any]:
         try:
             return await self._api.get(path)
         except NotFoundError as error:
             raise CopyError(f"{name}, which is to be copied, is not there: create it") from error
-
-    async def _delete(self, path: str) -> None:
-        try:
-            await self._api.request("DELETE", path, body={"propagationPolicy": "Background"})
-        except NotFoundError:
-            return
-
-    async def _create(self, path: str, body: Mapping[str, Any]) -> None:
-        try:
-            await self._api.request("POST", path, body=body)
-        except AlreadyExistsError:
-            return  # the watch has not told yet

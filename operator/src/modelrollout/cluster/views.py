@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from modelrollout.api.constants import (
     ANNOTATION_PARKED,
+    API_VERSION,
     KIND,
     LABEL_PARKED,
     LABEL_ROLLOUT,
@@ -74,10 +75,14 @@ class SliceView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceView:
-    """A Service: whom it selects and where it listens."""
+    """A Service: whom it selects and where it listens. `owner` is the uid of the ModelRollout it was made
+    for.
+    """
 
     namespace: str
     name: str
+    uid: str
+    owner: str | None
     resource_version: str = field(compare=False)
     selector: Labels
     port: int | None
@@ -85,10 +90,15 @@ class ServiceView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
-    """A Job of a validation."""
+    """A Job of a validation. `owner` is the uid of its ModelRollout; `ttl` are the seconds that it is kept
+    once it has finished (None: for ever).
+    """
 
     namespace: str
     name: str
+    uid: str
+    owner: str | None
+    ttl: int | None
     resource_version: str = field(compare=False)
     rollout: str | None
     run: str | None
@@ -131,6 +141,15 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def owner_uid(metadata: Mapping[str, Any]) -> str | None:
+    """The uid of the ModelRollout that owns an object; None if none does."""
+    owners = metadata.get("ownerReferences") or ()
+    return next(
+        (o["uid"] for o in owners if o["kind"] == KIND and o.get("apiVersion", API_VERSION) == API_VERSION),
+        None,
+    )
+
+
 def _labels(value: Mapping[str, str] | None) -> Labels:
     return {intern(key): intern(text) for key, text in (value or {}).items()}
 
@@ -160,7 +179,7 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
         containers=tuple(intern(c["name"]) for c in spec["template"]["spec"].get("containers") or ()),
         rollout=labels.get(LABEL_ROLLOUT),
         version=labels.get(LABEL_VERSION),
-        owner=next((o["uid"] for o in meta.get("ownerReferences") or () if o["kind"] == KIND), None),
+        owner=owner_uid(meta),
         failure=failure,
     )
 
@@ -211,6 +230,8 @@ def parse_service(obj: Mapping[str, Any]) -> ServiceView:
     return ServiceView(
         namespace=intern(meta["namespace"]),
         name=meta["name"],
+        uid=meta["uid"],
+        owner=owner_uid(meta),
         resource_version=meta["resourceVersion"],
         selector=_labels(spec.get("selector")),
         port=ports[0]["port"] if ports else None,
@@ -226,6 +247,9 @@ def parse_job(obj: Mapping[str, Any]) -> JobView:
     return JobView(
         namespace=intern(meta["namespace"]),
         name=meta["name"],
+        uid=meta["uid"],
+        owner=owner_uid(meta),
+        ttl=obj["spec"].get("ttlSecondsAfterFinished"),
         resource_version=meta["resourceVersion"],
         rollout=labels.get(LABEL_ROLLOUT),
         run=labels.get(LABEL_RUN),

@@ -12,7 +12,9 @@ from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import ValidationState
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.copies import CopyError, CopyKeeper
+from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobKeeper, JobOrder
+from modelrollout.cluster.ownership import NameTakenError, is_taken
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import Shadow, SideKeeper
 from modelrollout.decision.types import Decision, JobResult, Problem, Scale
@@ -22,6 +24,8 @@ from modelrollout.traffic.provider import TrafficProvider, TrafficTarget
 
 TROUBLE_SECONDS: Final = 15.0
 """How long something that could not be made stays a problem before it is tried again."""
+DEFAULT_TTL: Final = 86400.0
+"""Seconds that the Job of a validation is kept which is not in the spec any more."""
 OPEN: Final = frozenset({ValidationState.PENDING, ValidationState.RUNNING, ValidationState.IMAGE_PULL_FAILED})
 
 
@@ -39,7 +43,10 @@ class Hands:
 class Actor:
     """The acting part of a tick."""
 
-    def __init__(self, *, hands: Hands, cache: ClusterCache, metrics: OperatorMetrics) -> None:
+    def __init__(
+        self, *, api: FencedApi, hands: Hands, cache: ClusterCache, metrics: OperatorMetrics
+    ) -> None:
+        self._api = api
         self._hands = hands
         self._cache = cache
         self._metrics = metrics
@@ -59,9 +66,8 @@ class Actor:
         except CopyError as error:
             self._note(rollout, error)
         for name in decision.delete_jobs:
-            await self._hands.jobs.end(rollout.namespace, name)
-        told = [entry.job for entry in decision.status.validations if entry.state not in OPEN]
-        self._hands.jobs.forget(rollout.namespace, told)
+            await self._hands.jobs.end(name, owner=rollout.ref)
+        await self._let_jobs_go(rollout, decision)
         await self._release_stable(rollout, decision)
 
     async def _park(self, rollout: Tracked, decision: Decision) -> Sequence[Scale]:
@@ -82,6 +88,9 @@ class Actor:
         spec, run = rollout.spec, rollout.status.run
         if rollout.trouble is None or time.monotonic() < rollout.trouble[1]:
             return
+        if rollout.taken and await is_taken(self._api, rollout.taken, rollout.ref):
+            rollout.trouble = (rollout.trouble[0], time.monotonic() + TROUBLE_SECONDS)
+            return
         stable = (run.stable if run else None) or rollout.status.stable
         try:
             if spec is not None and run is not None and stable is not None and spec.candidate.is_copy:
@@ -89,12 +98,18 @@ class Actor:
         except CopyError as error:
             self._note(rollout, error)
         else:
-            rollout.trouble = None
+            rollout.trouble, rollout.taken = None, ""
 
     @staticmethod
     def _note(rollout: Tracked, error: CopyError) -> None:
-        problem = Problem(reason=Reason.CANDIDATE_NOT_CREATED, message=str(error))
-        rollout.trouble = (problem, time.monotonic() + TROUBLE_SECONDS)
+        taken = isinstance(error, NameTakenError)
+        problem = Problem(
+            reason=Reason.NAME_TAKEN if taken else Reason.CANDIDATE_NOT_CREATED, message=str(error)
+        )
+        rollout.taken = error.path if isinstance(error, NameTakenError) else ""
+        believed = rollout.trouble is not None and time.monotonic() < rollout.trouble[1]
+        if rollout.trouble is None or rollout.trouble[0] != problem or not believed:
+            rollout.trouble = (problem, time.monotonic() + TROUBLE_SECONDS)
 
     def open_jobs(self, rollout: Tracked) -> tuple[str, ...]:
         """Names of the Jobs whose result is not in status yet."""
@@ -108,7 +123,18 @@ class Actor:
 
     def job_results(self, rollout: Tracked) -> Mapping[str, JobResult]:
         """Where the open Jobs stand, from memory."""
-        return self._hands.jobs.results(rollout.namespace, self.open_jobs(rollout))
+        return self._hands.jobs.results(self.open_jobs(rollout), owner=rollout.ref)
+
+    async def _let_jobs_go(self, rollout: Tracked, decision: Decision) -> None:
+        """Jobs whose result is in status are not needed any more."""
+        spec = rollout.spec
+        kept = {validation.name: validation.ttl.seconds for validation in spec.validations} if spec else {}
+        told = [entry for entry in decision.status.validations if entry.state not in OPEN]
+        for entry in told:
+            await self._hands.jobs.expire(
+                entry.job, after=kept.get(entry.name, DEFAULT_TTL), owner=rollout.ref
+            )
+        self._hands.jobs.forget(rollout.namespace, [entry.job for entry in told])
 
     async def _make(self, rollout: Tracked, decision: Decision) -> None:
         spec, run, owner = rollout.spec, rollout.status.run, rollout.ref

@@ -63,8 +63,8 @@ class Observer:
         shadow = self._cache.deployments.get(rollout.namespace, shadow_name(rollout.name))
         if shadow is not None:  # not behind the Service: its own pods count
             run = rollout.status.run
-            # What is left of another candidate's copy says nothing about this one.
-            ours = run is not None and shadow.version == run.fingerprint
+            # What is left of another candidate's copy, or is somebody else's, says nothing about this one.
+            ours = run is not None and shadow.version == run.fingerprint and shadow.owner == rollout.uid
             found[shadow.name] = replace(found[shadow.name], ready=shadow.ready if ours else 0)
         return found
 

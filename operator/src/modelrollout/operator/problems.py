@@ -9,6 +9,7 @@ from modelrollout.api.constants import KIND
 from modelrollout.api.features import unsupported
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.kinds import OtherKinds
 from modelrollout.decision import shadow_name
 from modelrollout.decision.types import Problem
 from modelrollout.operator.store import RolloutStore, Tracked
@@ -16,12 +17,40 @@ from modelrollout.prometheus import PrometheusTargets
 
 
 class Inspector:
-    """Looks for problems in what the caches hold; asks the API server nothing."""
+    """Looks for problems in what the caches hold; `look` alone asks the API server."""
 
-    def __init__(self, *, store: RolloutStore, cache: ClusterCache, targets: PrometheusTargets) -> None:
+    def __init__(
+        self, *, store: RolloutStore, cache: ClusterCache, targets: PrometheusTargets, kinds: OtherKinds
+    ) -> None:
+        self._kinds = kinds
         self._store = store
         self._cache = cache
         self._targets = targets
+
+    async def look(self, rollout: Tracked) -> None:
+        """Looks what else has the name of a Deployment that is missing; asks nothing where none is."""
+        spec, namespace = rollout.spec, rollout.namespace
+        if spec is None:
+            return
+        named = (rollout.status.stable or (spec.stable.deployment if spec.stable else None),
+                 spec.candidate.deployment)  # fmt: skip
+        for name in named:
+            if name is not None and self._cache.deployments.get(namespace, name) is None:
+                await self._kinds.look(namespace, name)
+
+    def _missing(self, namespace: str, name: str, why: str) -> Problem:
+        other = self._kinds.found(namespace, name)
+        if other:
+            text = (
+                f"{why}, {name}, which is a {other} in namespace {namespace}: only Deployments are "
+                "supported; run this version as a Deployment, and name that"
+            )
+        else:
+            text = (
+                f"{why}, {name}, but namespace {namespace} has no Deployment of that name: create it, or "
+                "correct the name"
+            )
+        return _problem(Reason.DEPLOYMENT_NOT_FOUND, text)
 
     def problems(self, rollout: Tracked) -> tuple[Problem, ...]:
         """Everything wrong with it, the most basic first; empty if it can be worked on."""
@@ -95,7 +124,7 @@ class Inspector:
         stable = status.stable or (spec.stable.deployment if spec.stable else None)
         if stable is not None and self._cache.deployments.get(namespace, stable) is None:
             where = "status.stable" if status.stable else "spec.stable.deployment"
-            yield _missing(namespace, stable, f"{where} names the version in charge")
+            yield self._missing(namespace, stable, f"{where} names the version in charge")
         original = self._cache.deployments.get(namespace, stable) if stable is not None else None
         container = spec.candidate.container
         if original is not None and container is not None and container not in original.containers:
@@ -115,7 +144,7 @@ class Inspector:
         given = spec.candidate.deployment
         wanted = given is not None and given != stable and not self._in_run(rollout, given)
         if given is not None and wanted and self._cache.deployments.get(namespace, given) is None:
-            yield _missing(namespace, given, "spec.candidate.deployment names the candidate")
+            yield self._missing(namespace, given, "spec.candidate.deployment names the candidate")
         for name in self._serving(rollout):
             older = self._store.older_claimant(rollout, "deployments", name)
             if older is not None:
@@ -148,11 +177,3 @@ class Inspector:
 
 def _problem(reason: Reason, message: str) -> Problem:
     return Problem(reason=str(reason), message=message)
-
-
-def _missing(namespace: str, name: str, why: str) -> Problem:
-    return _problem(
-        Reason.DEPLOYMENT_NOT_FOUND,
-        f"{why}, {name}, but namespace {namespace} has no Deployment of that name: create it, or correct "
-        "the name",
-    )

@@ -14,6 +14,7 @@ from modelrollout.cluster.copies import CopyKeeper
 from modelrollout.cluster.errors import ApiError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobKeeper
+from modelrollout.cluster.kinds import OtherKinds
 from modelrollout.cluster.lease import Elector, Leadership, LeaseSettings
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import SideKeeper
@@ -195,7 +196,9 @@ class Process:
             self._store.apply(obj)
 
     def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
-        inspector = Inspector(store=self._store, cache=self._cache, targets=targets)
+        inspector = Inspector(
+            store=self._store, cache=self._cache, targets=targets, kinds=OtherKinds(self._api)
+        )
         parking = Parking(self._api, self._cache)
         hands = Hands(
             parking=parking,
@@ -204,9 +207,10 @@ class Process:
             side=SideKeeper(self._api, self._cache, writer),
             jobs=JobKeeper(self._api, self._cache),
         )
-        actor = Actor(hands=hands, cache=self._cache, metrics=self._metrics)
+        actor = Actor(api=self._api, hands=hands, cache=self._cache, metrics=self._metrics)
         return Reconciler(
             store=self._store,
+            inspector=inspector,
             measurer=self._measurer,
             observer=Observer(
                 cache=self._cache,

@@ -20,6 +20,7 @@ from modelrollout.operator.act import Actor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
+from modelrollout.operator.problems import Inspector
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
 
@@ -33,6 +34,7 @@ class Reconciler:
         self,
         *,
         store: RolloutStore,
+        inspector: Inspector,
         measurer: Measurer,
         observer: Observer,
         writer: Writer,
@@ -42,6 +44,7 @@ class Reconciler:
         leadership: Leadership,
     ) -> None:
         self._store = store
+        self._inspector = inspector
         self._measurer = measurer
         self._observer = observer
         self._writer = writer
@@ -59,6 +62,7 @@ class Reconciler:
             return None
         await self._measurer.measure(rollout)
         await self._actor.look_at_jobs(rollout)
+        await self._inspector.look(rollout)
         await self._actor.try_again(rollout)
         self._leadership.require()
         self._store.refresh_claims(rollout)

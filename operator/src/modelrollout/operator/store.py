@@ -41,6 +41,7 @@ class Tracked:
             clock.
         queries, queries_for: What to ask, and what that was made for.
         trouble: Why something could not be made (a problem), and until when to believe that.
+        taken: Path of the object of somebody else that keeps it from being made; empty if that is not why.
         failures: Ticks that failed in a row.
         holding: Criteria that keep the run from going on, by the last decision; None: there was none here.
         rollbacks: Reverts that this process has begun, by criterion (empty: no criterion's) and reason.
@@ -69,6 +70,7 @@ class Tracked:
     queries: RolloutQueries | None = None
     queries_for: tuple[Any, ...] = ()
     trouble: tuple[Problem, float] | None = None
+    taken: str = ""
     failures: int = 0
     holding: tuple[str, ...] | None = None
     rollbacks: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -106,7 +108,7 @@ class Tracked:
             self.generation = generation
             self._raw_spec = obj.get("spec")
             self.forget_measurements()
-            self.trouble = None
+            self.trouble, self.taken = None, ""
 
     def forget_measurements(self) -> None:
         """Everything asked of Prometheus is to be asked anew."""
