@@ -34,10 +34,14 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 class MetricsPage:
-    """A page in the Prometheus text format: for each pod a gauge and two counters that grow with time."""
+    """A page in the Prometheus text format: for each pod a gauge and two counters that grow with time.
 
-    def __init__(self) -> None:
+    `bad` is by Deployment, of which it shows one pod; `pod_of` gives that pod's name.
+    """
+
+    def __init__(self, pod_of: Callable[[str], str]) -> None:
         self.bad: dict[str, float] = {}
+        self._pod_of = pod_of
         self._born = time.time()
         page = self
 
@@ -61,8 +65,8 @@ class MetricsPage:
         """The page now."""
         age = time.time() - self._born
         lines = []
-        for pod, bad in list(self.bad.items()):
-            labels = f'namespace="{NAMESPACE}",pod="{pod}"'
+        for deployment, bad in list(self.bad.items()):
+            labels = f'namespace="{NAMESPACE}",pod="{self._pod_of(deployment)}"'
             lines.append(f"bench_bad{{{labels}}} {bad}")
             lines.append(f'bench_requests_total{{{labels},code="200"}} {age * 50:.0f}')
             lines.append(f'bench_requests_total{{{labels},code="500"}} {age * 0.05:.0f}')
@@ -155,10 +159,11 @@ class Rig:
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bench-")))
     stack: ExitStack = field(default_factory=ExitStack)
     operators: list[OperatorProcess] = field(default_factory=list)
+    _sets: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self.control_plane = self.stack.enter_context(ControlPlane.start(scheduler=True, kwok_nodes=40))
-        self.page = MetricsPage()
+        self.page = MetricsPage(self._pod_of)
         self.stack.callback(self.page.close)
         self.prometheus = self.stack.enter_context(Prometheus.start(config=self._scrape()))
         install(self.control_plane)
@@ -236,8 +241,7 @@ class Rig:
                 f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
                 deployment(f"{name}-{version}", labels, version, count),
             )
-        self.page.bad[self.pod(name, "b")] = 0.0
-        self.page.bad[self.pod(name, "a")] = 0.0
+        self.page.bad[f"{name}-b"] = self.page.bad[f"{name}-a"] = 0.0
         self.create(
             API,
             {
@@ -255,14 +259,16 @@ class Rig:
             },
         )
 
-    @staticmethod
-    def pod(name: str, version: str) -> str:
-        """The name under which the page shows the pods of a version."""
-        return f"{name}-{version}-5d8f7c9b44-bench"
+    def _pod_of(self, deployment: str) -> str:
+        """A name that a pod of the Deployment could have: its ReplicaSet's and five characters."""
+        if deployment not in self._sets:
+            for item in self.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/replicasets")["items"]:
+                self._sets[item["metadata"]["ownerReferences"][0]["name"]] = item["metadata"]["name"]
+        return f"{self._sets.get(deployment, deployment)}-bench"
 
     def set_bad(self, name: str, value: float) -> None:
         """What the candidate of a rollout reports from now on."""
-        self.page.bad[self.pod(name, "b")] = value
+        self.page.bad[f"{name}-b"] = value
 
     def status(self, name: str) -> dict[str, Any]:
         """Its status."""
@@ -287,7 +293,7 @@ class Rig:
 
     def bad_is_visible(self, name: str) -> bool:
         """Whether Prometheus already answers with the bad value."""
-        result = self.prometheus.query(f'bench_bad{{pod="{self.pod(name, "b")}"}} > 0')
+        result = self.prometheus.query(f'bench_bad{{pod="{self._pod_of(f"{name}-b")}"}} > 0')
         return bool(result)
 
     def wait_at_weight(self, name: str, timeout: float = 60) -> None:

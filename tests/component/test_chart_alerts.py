@@ -127,6 +127,12 @@ FIRES: list[tuple[str, Sequence[Json], int | None, int]] = [
         6,
         9,
     ),
+    (
+        "ModelRolloutCacheStale",
+        [series("modelrollout_cache_stale", 'kind="endpointslices"', "0x5 1x60")],
+        5,
+        8,
+    ),
     ("ModelRolloutTicksFail", [series("modelrollout_ticks_total", 'outcome="error"', "0x5 1+1x60")], 8, 15),
     (
         "ModelRolloutTicksLate",

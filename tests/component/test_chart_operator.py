@@ -232,6 +232,7 @@ ALWAYS_GRANTED = pairs(
     modelrollouts_status="update",
     deployments="get list watch",
     deployments_scale="get patch",
+    replicasets="get list watch",
     services="get list watch",
     endpointslices="list watch",
     horizontalpodautoscalers="list watch",
@@ -239,7 +240,6 @@ ALWAYS_GRANTED = pairs(
     events="create",
     statefulsets="get",
     daemonsets="get",
-    replicasets="get",
     rollouts="get",
 )
 GRANTED_IF = {

@@ -37,7 +37,7 @@ class FakeKube:
         """Methods and paths of all requests but GET."""
         return [(method, path) for method, path, _ in self.requests if method != "GET"]
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+    async def get(self, path: str, query: Mapping[str, str] | None = None, **_: Any) -> Json:
         return await self.request("GET", path, query=query)
 
     async def request(self, method: str, path: str, *, body: Any = None, **options: Any) -> Json:
@@ -62,7 +62,7 @@ class FakeKube:
             return self.objects.pop(base)
         return self._change(base, sub, body, options.get("content_type") == MERGE_PATCH)
 
-    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Json]:
+    async def watch(self, path: str, query: Mapping[str, str], **_: Any) -> AsyncIterator[Json]:
         raise AssertionError("not scripted")
         yield {}
 

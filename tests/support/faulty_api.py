@@ -1,4 +1,6 @@
-"""A real HTTP proxy before the API server that can be unreachable, or answer 500 and 409 at random."""
+"""A real HTTP proxy before the API server that can be unreachable, answer 500 and 409 at random, refuse a
+kind, or let its watches fall silent.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,17 @@ class FaultyApi:
         errors: Share of requests (not watches) that are answered with a made-up failure: 500 for reads, 500
             or 409 for writes; half of the 500s come after the write was done, as after a lost answer.
         injected: How many of each status were made up.
+        denied: Plurals of kinds whose lists and watches are answered with 403.
+        frozen: Plurals of kinds whose watches stay open and pass nothing on, those open already too.
+        silent: The same, but these watches end when the API server ends them.
     """
 
     def __init__(self, plane: Cluster, directory: Path) -> None:
         self.errors = 0.0
         self.injected: Counter[int] = Counter()
+        self.denied: set[str] = set()
+        self.frozen: set[str] = set()
+        self.silent: set[str] = set()
         self._plane = plane
         self._random = random.Random(37)
         self._port = free_port()
@@ -61,6 +69,7 @@ class FaultyApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._call(self._stop())
+        self._call(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -89,7 +98,16 @@ class FaultyApi:
         await self._runner.cleanup()
         await self._session.close()
 
+    async def _end_tasks(self) -> None:
+        """What still waits, such as a frozen watch."""
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self.denied & {_plural(request)} and request.method == "GET":
+            return _refusal(403)
         made_up = self._failure(request)
         if made_up == 409 or (made_up and (request.method == "GET" or self._random.random() < 0.5)):
             return _refusal(made_up)
@@ -118,13 +136,22 @@ class FaultyApi:
                 await answer.read()
                 return response
             await response.prepare(request)
+            watched = _plural(request) if "watch" in request.query else ""
             async for chunk in answer.content.iter_any():
-                await response.write(chunk)
+                if watched not in self.frozen | self.silent:
+                    await response.write(chunk)
+            if watched in self.frozen:
+                await asyncio.Event().wait()
             await response.write_eof()
             return response
 
 
+def _plural(request: web.Request) -> str:
+    """The kind that is listed or watched."""
+    return request.path.rstrip("/").rpartition("/")[2]
+
+
 def _refusal(status: int) -> web.Response:
-    reason = {409: "Conflict", 500: "InternalError"}[status]
+    reason = {403: "Forbidden", 409: "Conflict", 500: "InternalError"}[status]
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": status}
     return web.json_response(body | {"message": "made up by the test"}, status=status)

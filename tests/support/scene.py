@@ -78,9 +78,10 @@ class Scene:
 
     def export(self, *deployments: str, traffic: Mapping[str, Traffic] | None = None) -> None:
         """A pod of each Deployment in Prometheus, with every series of the contract and a good value."""
+        names = {name: self.world.pod_name(name) for name in deployments}
         with self.exporter.together():
-            for name in deployments:
-                pod = self.pods[name] = self.exporter.pod(self.world.namespace, f"{name}-5d8f7c9b44-scene")
+            for name, pod_name in names.items():
+                pod = self.pods[name] = self.exporter.pod(self.world.namespace, pod_name)
                 pod.healthy()
                 pod.set("test_value", 0.5)
                 if traffic and name in traffic:

@@ -16,6 +16,8 @@ ROLLOUTS = "/apis/modelrollout.dev/v1alpha1"
 PLURALS = {
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "Deployment": ("/apis/apps/v1", "deployments"),
+    "ReplicaSet": ("/apis/apps/v1", "replicasets"),
+    "DaemonSet": ("/apis/apps/v1", "daemonsets"),
     "Service": ("/api/v1", "services"),
     "ModelRollout": (ROLLOUTS, "modelrollouts"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
@@ -95,6 +97,19 @@ class World:
     def replicas(self, deployment: str) -> int:
         """spec.replicas of a Deployment."""
         return int(self.get("Deployment", deployment)["spec"]["replicas"])
+
+    def pod_name(self, deployment: str, suffix: str = "scene") -> str:
+        """A name that a pod of the Deployment could have; waits until its ReplicaSet is there."""
+
+        def named() -> str | None:
+            owned = (
+                r["metadata"]["name"]
+                for r in self.list("ReplicaSet")
+                if any(o["name"] == deployment for o in r["metadata"].get("ownerReferences") or ())
+            )
+            return next(owned, None)
+
+        return f"{self.until(named, what=f'a ReplicaSet of {deployment}')}-{suffix}"
 
     def ready(self, service: str, deployment: str) -> int:
         """Ready endpoints of the Service that are pods of the Deployment."""

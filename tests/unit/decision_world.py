@@ -83,6 +83,9 @@ class World:
     modes: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     outage: bool = False
     problems: tuple[Problem, ...] = ()
+    foreign: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    uneven: tuple[Problem, ...] = ()
     invalid: bool = False
     deleting: bool = False
     deleted_at_rest: bool = False
@@ -150,6 +153,7 @@ class World:
             problems=problems, jobs={name: self._job(name) for name in self.jobs},
             deleting=self.deleting, metrics_error="refused" if self.outage else None,
             baselines={name: self._sample(name, GOOD) for name in due_baselines(spec, status)},
+            foreign=self.foreign, stale=self.stale, uneven=self.uneven,
         )  # fmt: skip
 
     def _workload(self, name: str, status: ModelRolloutStatus) -> Workload:

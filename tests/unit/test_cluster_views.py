@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from modelrollout.cluster.views import (
-    owner_of,
     parse_autoscaler,
     parse_deployment,
     parse_job,
     parse_service,
-    parse_slice,
 )
 from tests.support import manifests
 
@@ -21,62 +19,6 @@ def stored(manifest: dict[str, Any], **meta: Any) -> dict[str, Any]:
     """A manifest as the API server gives it back."""
     manifest["metadata"] |= {"namespace": "ns", "uid": "u1", "resourceVersion": "5", **meta}
     return manifest
-
-
-def slice_of(
-    *pods: tuple[str, bool | None], kind: str = "Pod", service: str | None = "emotion"
-) -> dict[str, Any]:
-    endpoints = [
-        {"conditions": {} if ready is None else {"ready": ready}, "targetRef": {"kind": kind, "name": name}}
-        for name, ready in pods
-    ]
-    labels = {"kubernetes.io/service-name": service} if service else {}
-    meta = {"namespace": "ns", "name": "s1", "resourceVersion": "5", "labels": labels}
-    return {"metadata": meta, "addressType": "IPv4", "endpoints": endpoints}
-
-
-@pytest.mark.parametrize(
-    ("pod", "owner"),
-    [
-        ("emotion-5d4f8c7b9-x2x9z", "emotion"),
-        ("emotion-2-4-1-5d4f8c7b9-x2x9z", "emotion-2-4-1"),
-        ("emotion-x2x9z", None),
-        ("emotion-5d4f8c7b9-toolong", None),
-        ("emotion", None),
-        ("", None),
-    ],
-)
-def test_a_pod_name_tells_its_deployment(pod: str, owner: str | None) -> None:
-    assert owner_of(pod) == owner
-
-
-def test_only_ready_pods_count_and_absent_means_ready() -> None:
-    view = parse_slice(
-        slice_of(("a-1111111111-aaaaa", True), ("a-1111111111-bbbbb", False), ("b-2222222222-aaaaa", None))
-    )
-    assert view is not None
-    assert (view.ready_of("a"), view.ready_of("b"), view.ready_of("c")) == (1, 1, 0)
-
-
-def test_a_deployment_whose_name_begins_like_another_is_not_mistaken() -> None:
-    view = parse_slice(slice_of(("emotion-2-1111111111-aaaaa", True)))
-    assert view is not None
-    assert (view.ready_of("emotion"), view.ready_of("emotion-2")) == (0, 1)
-
-
-def test_pod_names_that_were_cut_still_tell_a_long_deployment_name() -> None:
-    deployment = "a" * 60
-    pod = f"{deployment}-1234567890-"[:58] + "x2x9z"
-    view = parse_slice(slice_of((pod, True)))
-    assert view is not None
-    assert len(pod) == 63
-    assert (view.ready_of(deployment), view.ready_of("a")) == (1, 0)
-
-
-def test_endpoints_that_are_no_pods_or_of_no_service_do_not_count() -> None:
-    view = parse_slice(slice_of(("a-1111111111-aaaaa", True), kind="Node"))
-    assert view is not None and view.ready_of("a") == 0
-    assert parse_slice(slice_of(service=None)) is None
 
 
 def test_a_deployment_keeps_what_decisions_need() -> None:
@@ -115,6 +57,47 @@ def test_a_service_without_selector_or_ports() -> None:
     raw = stored({"spec": {}, "metadata": {"name": "emotion"}})
     view = parse_service(raw)
     assert (view.selector, view.port) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "uneven"),
+    [
+        ({}, ()),
+        ({"sessionAffinity": "None", "internalTrafficPolicy": "Cluster", "clusterIP": "10.0.0.1"}, ()),
+        ({"sessionAffinity": "ClientIP"}, ("sessionAffinity: ClientIP",)),
+        ({"internalTrafficPolicy": "Local"}, ("internalTrafficPolicy: Local",)),
+        ({"externalTrafficPolicy": "Local"}, ("externalTrafficPolicy: Local",)),
+        ({"trafficDistribution": "PreferClose"}, ("trafficDistribution: PreferClose",)),
+        ({"publishNotReadyAddresses": True}, ("publishNotReadyAddresses: true",)),
+        ({"clusterIP": "None"}, ("clusterIP: None",)),
+    ],
+)
+def test_what_bends_the_shares_of_a_service(field: dict[str, Any], uneven: tuple[str, ...]) -> None:
+    raw = stored(manifests.service())
+    raw["spec"] |= field
+    view = parse_service(raw)
+    assert (view.uneven, view.ports) == (uneven, ("http",))
+
+
+@pytest.mark.parametrize(
+    ("selector", "matches"),
+    [
+        ({"matchLabels": {"app": "emotion"}}, True),
+        ({"matchLabels": {"app": "other"}}, False),
+        ({"matchExpressions": [{"key": "version", "operator": "In", "values": ["1", "2"]}]}, True),
+        ({"matchExpressions": [{"key": "version", "operator": "In", "values": ["2"]}]}, False),
+        ({"matchExpressions": [{"key": "version", "operator": "NotIn", "values": ["2"]}]}, True),
+        ({"matchExpressions": [{"key": "version", "operator": "NotIn", "values": ["1"]}]}, False),
+        ({"matchExpressions": [{"key": "version", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "track", "operator": "Exists"}]}, False),
+        ({"matchExpressions": [{"key": "track", "operator": "DoesNotExist"}]}, True),
+        ({"matchExpressions": [{"key": "version", "operator": "DoesNotExist"}]}, False),
+    ],
+)
+def test_which_pods_a_selector_matches(selector: dict[str, Any], matches: bool) -> None:
+    raw = stored(manifests.deployment("emotion-1"))
+    raw["spec"]["selector"] = selector
+    assert parse_deployment(raw).selects({"app": "emotion", "version": "1"}) is matches
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ EVENTS = st.one_of(
     st.tuples(st.just("steps"), st.sampled_from(STEPS)),
     st.tuples(st.just("problem"), st.booleans()),
     st.tuples(st.just("invalid"), st.booleans()),
+    st.tuples(st.just("foreign"), st.booleans()),
+    st.tuples(st.just("stale"), st.booleans()),
     st.tuples(st.just("scale"), st.sampled_from(["a", "b", "c"]), st.integers(0, 12)),
     st.tuples(st.just("remove"), st.sampled_from(["b", "c"])),
     st.tuples(st.just("delete")),
@@ -163,6 +165,7 @@ class Watcher:
         self._advance(before, observed, after)
         self._rollback(before, observed, after)
         self._capacity(before, observed, decision)
+        self._stale_view(before, observed, decision)
         if after is not before:
             assert self.world.status == after, "JSON and back changed the status"
             self._idempotent(observed, decision)
@@ -199,6 +202,8 @@ class Watcher:
         if before.run is None or after.run is None or before.run.id != after.run.id:
             return
         step, spec = before.step, self.world.spec
+        assert not observed.stale, "advanced on a stale view"
+        assert not observed.foreign or after.run.skip_analysis, "advanced beside foreign endpoints"
         assert step.reached_at is not None or after.step is None or after.step.index <= step.index + 1
         if before.run.skip_analysis or after.run.skip_analysis:
             return
@@ -231,6 +236,16 @@ class Watcher:
         under_way = run is not None and run.finished_at is None and before.stable is not None
         if under_way and not observed.deleting and any(c.verb is Verb.ABORT for c in new):
             assert after.rollback is not None, "an abort was lost"
+
+    def _stale_view(self, before: ModelRolloutStatus, observed: Observation, decision: Decision) -> None:
+        """On a stale view no weight counts as reached, and only a return to stable takes pods away."""
+        if not observed.stale:
+            return
+        after = decision.status
+        newly = after.step is not None and after.step.reached_at is not None
+        assert not newly or (before.step is not None and before.step.reached_at == after.step.reached_at)  # type: ignore[union-attr]
+        if stage_of(None if self.world.invalid else self.world.spec, after) is not Stage.REVERTING:
+            assert all(s.replicas > observed.workloads[s.deployment].desired for s in decision.scales)
 
     def _rollback(self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus) -> None:
         """Only what was bad for its whole `for` takes traffic back; no data and errors never do."""
@@ -347,6 +362,10 @@ def apply_event(world: sim.World, event: tuple[Any, ...]) -> None:
             world.problems = (Problem(reason="ServiceNotFound", message="no service"),) if there else ()
         case ("invalid", invalid):
             world.invalid = invalid
+        case ("foreign", there):
+            world.foreign = ("pod stray-x2x9z",) if there else ()
+        case ("stale", there):
+            world.stale = ("endpointslices: forbidden",) if there else ()
         case ("scale", name, count):
             if name in world.deployments:
                 world.deployments[name].desired = count
@@ -380,6 +399,7 @@ def calm_down(world: sim.World, watcher: Watcher) -> None:
     """Everything heals and nobody does anything wrong: the rollout must come to an end by itself."""
     world.modes.clear()
     world.outage, world.invalid, world.problems = False, False, ()
+    world.foreign, world.stale = (), ()
     world.job_outcome = lambda: (3.0, True)
     if world.spec.paused:
         world.edit(paused=False)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from modelrollout.decision import shadow_name
-from modelrollout.operator.metrics import OperatorMetrics
+from modelrollout.operator.metrics import CacheCollector, OperatorMetrics
+from tests.support.cached_cluster import empty_cache
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "modelrollout"
 ALERTS_FOR_CLIENTS = ("ModelErrorSpike", "ModelUnavailable")
@@ -35,6 +36,7 @@ def alerts() -> Iterator[tuple[str, str]]:
 
 def test_every_metric_of_the_operator_that_is_asked_for_exists() -> None:
     registry = OperatorMetrics(list, lambda: True).registry
+    registry.register(CacheCollector(empty_cache()))
     families = {(family.name, family.type) for family in registry.collect()}
     names = {name + ("_total" if kind == "counter" else "") for name, kind in families}
     names |= {f"{name}_bucket" for name, kind in families if kind == "histogram"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -12,12 +11,13 @@ from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.lease import Leadership
-from modelrollout.cluster.views import parse_deployment, parse_slice
+from modelrollout.cluster.views import parse_deployment
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision.types import Scale
 from modelrollout.traffic.provider import TrafficProvider, TrafficTarget
 from modelrollout.traffic.replicas import ReplicasProvider
 from tests.support import manifests
+from tests.support.cached_cluster import endpoint, pods, see_replica_set, see_service, see_slice
 from tests.support.fake_kube import FakeKube
 
 TARGET = TrafficTarget(
@@ -38,20 +38,14 @@ class Cluster:
         for name, replicas in (("emotion-1", 4), ("emotion-2", 0)):
             manifest = manifests.deployment(name, replicas=replicas, namespace="ns")
             self.cache.deployments.put(parse_deployment(self.api.put(paths.deployment("ns", name), manifest)))
+            see_replica_set(self.cache, name, "5d8f7c9b44")
+        see_service(self.cache)
         self.provider = make(Writer(FencedApi(self.api, self.leadership), self.cache), self.cache)  # type: ignore[arg-type]
 
     def ready(self, stable: int, candidate: int) -> None:
         """Ready endpoints of both versions."""
-        pods = [f"emotion-1-1111111111-{n:05d}" for n in range(stable)]
-        pods += [f"emotion-2-2222222222-{n:05d}" for n in range(candidate)]
-        endpoints = [
-            {"targetRef": {"kind": "Pod", "name": pod}, "conditions": {"ready": True}} for pod in pods
-        ]
-        meta: dict[str, Any] = {"namespace": "ns", "name": "s", "resourceVersion": "1"}
-        meta["labels"] = {"kubernetes.io/service-name": "emotion"}
-        view = parse_slice({"metadata": meta, "addressType": "IPv4", "endpoints": endpoints})
-        assert view is not None
-        self.cache.slices.put(view)
+        names = [*pods("emotion-1-5d8f7c9b44", stable), *pods("emotion-2-5d8f7c9b44", candidate)]
+        see_slice(self.cache, [endpoint(name) for name in names])
 
     def replicas(self, name: str) -> int:
         return int(self.api.objects[paths.deployment("ns", name)]["spec"]["replicas"])

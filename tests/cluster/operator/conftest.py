@@ -57,7 +57,7 @@ def start_operator(world: World, tmp_path: Path) -> Iterator[StartOperator]:
 
     def start(pod_name: str = "operator-0", *, leading: bool = True, **options: Any) -> OperatorProcess:
         replica = OperatorProcess(
-            kubeconfig=world.plane.kubeconfig,
+            kubeconfig=options.pop("kubeconfig", world.plane.kubeconfig),
             log=tmp_path / f"{pod_name}.log",
             namespace=world.namespace,
             lease_namespace=world.namespace,

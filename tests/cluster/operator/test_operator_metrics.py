@@ -32,7 +32,7 @@ def prometheus(exporter: Exporter) -> Iterator[Prometheus]:
 @pytest.fixture
 def candidate(emotion: World, exporter: Exporter, prometheus: Prometheus) -> Iterator[Pod]:
     """Healthy metrics that look like a pod of the candidate, known to Prometheus."""
-    pod = exporter.pod(emotion.namespace, "emotion-2-5d4f8c7b9-x2x9z", version="2")
+    pod = exporter.pod(emotion.namespace, emotion.pod_name("emotion-2"), version="2")
     pod.healthy()
     prometheus.wait_for(
         f'count_over_time(model_requests_total{{namespace="{emotion.namespace}",code="200"}}[1m]) > 3'

@@ -1,15 +1,27 @@
-"""What the operator sees of the cluster: six informers and the questions it asks of them, all answered from
-memory.
+"""What the operator sees of the cluster: one informer a kind and the questions it asks of them, all answered
+from memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY
 from modelrollout.cluster import paths
-from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.endpoints import (
+    SERVICE_NAME_LABEL,
+    ReadyEndpoints,
+    ReplicaSetIndex,
+    ReplicaSetView,
+    SliceView,
+    count,
+    parse_replica_set,
+    parse_slice,
+)
+from modelrollout.cluster.fence import FencedApi, MetadataApi
 from modelrollout.cluster.informer import Informer, Key, Source
 from modelrollout.cluster.views import (
     AutoscalerView,
@@ -17,35 +29,47 @@ from modelrollout.cluster.views import (
     JobView,
     ParkedView,
     ServiceView,
-    SliceView,
     parse_autoscaler,
     parse_deployment,
     parse_job,
     parse_parked,
     parse_service,
-    parse_slice,
 )
+
+logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, str, str], None]
 """Called with kind (deployments, services, rollouts), namespace and name of what changed. Endpoints count as
-their Service, an autoscaler as the Deployment it scales, a Job as the rollout that it belongs to."""
-
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+their Service, an autoscaler as the Deployment it scales, a Job as the rollout that it belongs to. Where what
+is known went out of date, or is current again, the kind is EVERYTHING and the names are empty."""
+EVERYTHING: Final = "everything"
+FRESHNESS_SECONDS: Final = 1.0
+"""How often it is looked whether everything known is current."""
 
 
 class ClusterCache:
-    """Compact caches of Deployments, EndpointSlices, Services, Jobs, autoscalers and parked pods."""
+    """Compact caches of Deployments and their ReplicaSets, EndpointSlices, Services, Jobs, autoscalers and
+    parked pods.
+    """
 
     def __init__(self, api: FencedApi, *, namespaces: Sequence[str | None], listener: Listener) -> None:
         self._listener = listener
         self._slices_of: dict[Key, dict[str, SliceView]] = {}
         self._parked_by: dict[Key, dict[str, ParkedView]] = {}
         self._autoscalers_of: dict[tuple[str, str, str], dict[str, AutoscalerView]] = {}
+        self._sets = ReplicaSetIndex()
         self.deployments: Informer[DeploymentView] = Informer(
             api,
             Source(group_version=paths.APPS, plural="deployments", parse=parse_deployment),
             namespaces=namespaces,
             on_change=lambda old, new: self._tell("deployments", old or new),
+        )
+        # Owner references are metadata: of each ReplicaSet nothing else is sent.
+        self.replica_sets: Informer[ReplicaSetView] = Informer(
+            MetadataApi(api),
+            Source(group_version=paths.APPS, plural="replicasets", parse=parse_replica_set),
+            namespaces=namespaces,
+            on_change=self._replica_set_changed,
         )
         self.services: Informer[ServiceView] = Informer(
             api,
@@ -101,39 +125,84 @@ class ClusterCache:
 
     async def run(self) -> None:
         """Keeps everything up to date until cancelled."""
-        await asyncio.gather(
-            self.deployments.run(),
-            self.services.run(),
-            self.slices.run(),
-            self.jobs.run(),
-            self.autoscalers.run(),
-            self.parked.run(),
-        )
+        await asyncio.gather(*(informer.run() for informer in self.informers), self._watch_freshness())
 
     async def wait_synced(self) -> None:
         """Returns once every kind has been listed."""
-        for event in (self.deployments.synced, self.services.synced, self.slices.synced, self.jobs.synced):
-            await event.wait()
-        await self.autoscalers.synced.wait()
-        await self.parked.synced.wait()
+        for informer in self.informers:
+            await informer.synced.wait()
+
+    def stale(self, namespace: str | None = None) -> tuple[str, ...]:
+        """What of a namespace (None: of any) may be out of date: a clause for each kind, `kind: why`."""
+        found = ((informer.plural, informer.stale(namespace)) for informer in self.informers)
+        return tuple(f"{plural}: {why}" for plural, why in found if why)
+
+    def missing(self) -> tuple[str, ...]:
+        """The kinds that have never been listed, each with why if that is known."""
+        waiting = [informer for informer in self.informers if not informer.synced.is_set()]
+        return tuple(f"{i.plural}: {i.stale()}" if i.stale() else i.plural for i in waiting)
+
+    async def _watch_freshness(self) -> None:
+        """Says when what is known goes out of date, and when it is current again."""
+        before: tuple[str, ...] = ()
+        while True:
+            await asyncio.sleep(FRESHNESS_SECONDS)
+            now = self.stale()
+            if now != before:
+                if now:
+                    logger.error("What is known of the cluster may be out of date: %s", "; ".join(now))
+                else:
+                    logger.info("What is known of the cluster is current again.")
+                before = now
+                self._listener(EVERYTHING, "", "")
+
+    @property
+    def informers(self) -> tuple[Informer[Any], ...]:
+        """All of them."""
+        return (
+            self.deployments,
+            self.replica_sets,
+            self.services,
+            self.slices,
+            self.jobs,
+            self.autoscalers,
+            self.parked,
+        )
 
     def has_slices(self, namespace: str, service: str) -> bool:
         """Whether the endpoint controller has looked at the Service yet."""
         return (namespace, service) in self._slices_of
 
-    def ready(self, namespace: str, service: str, deployments: Iterable[str]) -> dict[str, int]:
-        """Ready endpoints of the Service by Deployment: what clients reach.
+    def endpoints(self, namespace: str, service: str) -> ReadyEndpoints:
+        """All ready endpoints of the Service; none where there is no such Service."""
+        view = self.services.get(namespace, service)
+        slices = self._slices_of.get((namespace, service), {}).values() if view is not None else ()
+        ports = view.ports if view is not None else ()
+        return count(slices, ports, lambda pod: self._deployment_of(namespace, pod))
 
-        A dual-stack Service lists each pod once in each family; the fuller family counts.
-        """
-        slices = self._slices_of.get((namespace, service), {}).values()
-        counts: dict[str, int] = {}
-        for deployment in deployments:
-            by_family: dict[str, int] = {}
-            for part in slices:
-                by_family[part.family] = by_family.get(part.family, 0) + part.ready_of(deployment)
-            counts[deployment] = max(by_family.values(), default=0)
-        return counts
+    def ready(self, namespace: str, service: str, deployments: Iterable[str]) -> dict[str, int]:
+        """Endpoints of the Service that clients reach, by Deployment."""
+        found = self.endpoints(namespace, service).ready
+        return {name: found.get(name, 0) for name in deployments}
+
+    def replica_sets_of(self, namespace: str, deployment: str) -> tuple[str, ...]:
+        """Names of the ReplicaSets that the Deployment controls, sorted."""
+        seen = self.deployments.get(namespace, deployment)
+        found = self._sets.of(namespace, deployment) if seen is not None else ()
+        return tuple(sorted(v.name for v in found if seen is not None and v.deployment_uid == seen.uid))
+
+    def namesakes(self, namespace: str, deployment: str) -> tuple[str, ...]:
+        """Other Deployments whose pods cannot be told from those of this one by their names, sorted."""
+        return tuple(sorted(self._sets.namesakes(namespace, deployment)))
+
+    def _deployment_of(self, namespace: str, pod: str) -> str | None:
+        """The Deployment that controls the pod's ReplicaSet; None for none, and where names leave a doubt."""
+        owners = self._sets.owners(namespace, pod)
+        if len(owners) != 1:
+            return None
+        name, uid = next(iter(owners))
+        seen = self.deployments.get(namespace, name)
+        return name if seen is not None and seen.uid == uid else None
 
     def parked_of(self, namespace: str, rollout: str) -> tuple[ParkedView, ...]:
         """Pods of that rollout's Deployments that run outside the Service."""
@@ -146,6 +215,12 @@ class ClusterCache:
     def _tell(self, kind: str, view: DeploymentView | ServiceView | None) -> None:
         if view is not None:
             self._listener(kind, view.namespace, view.name)
+
+    def _replica_set_changed(self, old: ReplicaSetView | None, new: ReplicaSetView | None) -> None:
+        self._sets.change(old, new)
+        for view in (old, new):
+            if view is not None:
+                self._listener("deployments", view.namespace, view.deployment)
 
     def _job_changed(self, old: JobView | None, new: JobView | None) -> None:
         view = new or old

@@ -26,6 +26,9 @@ from modelrollout.cluster.errors import ApiError, ApiUnavailableError, error_for
 logger = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+ANYTHING: Final = "application/json, */*"
 MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 5.0
 """Longest time for one attempt."""
@@ -111,9 +114,11 @@ class KubeApi:
             key_file=loaded.key_file,
         )
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ANYTHING
+    ) -> dict[str, Any]:
         """The object or list at that path."""
-        return await self.request("GET", path, query=query)
+        return await self.request("GET", path, query=query, accept=accept)
 
     async def request(  # noqa: PLR0913 - one HTTP request has these parts
         self,
@@ -126,6 +131,7 @@ class KubeApi:
         attempts: int = ATTEMPTS,
         seconds: float = REQUEST_SECONDS,
         permit: Callable[[], float] | None = None,
+        accept: str = ANYTHING,
     ) -> dict[str, Any]:
         """Sends one request, again after 429, 5xx and broken connections, and returns the answer's JSON.
 
@@ -141,7 +147,7 @@ class KubeApi:
 
         async def once() -> bytes:
             limit = seconds if permit is None else min(seconds, permit())
-            return await self._once(method, path, query, body, content_type, limit)
+            return await self._once(method, path, query, body, _media(content_type, accept), limit)
 
         raw = await self._with_retries(once, attempts=attempts)
         return json.loads(raw) if raw else {}
@@ -149,11 +155,13 @@ class KubeApi:
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """A text answer, such as the log of a pod."""
         raw = await self._with_retries(
-            lambda: self._once("GET", path, query, None, JSON, REQUEST_SECONDS), attempts=2
+            lambda: self._once("GET", path, query, None, _media(), REQUEST_SECONDS), attempts=2
         )
         return raw.decode("utf-8", errors="replace")
 
-    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+    async def watch(
+        self, path: str, query: Mapping[str, str], *, accept: str = ANYTHING
+    ) -> AsyncIterator[dict[str, Any]]:
         """The events of a watch until the server ends it.
 
         Raises:
@@ -164,7 +172,9 @@ class KubeApi:
         )
         response: aiohttp.ClientResponse | None = None
         try:
-            response = await self._send("GET", path, {**query, "watch": "1"}, None, JSON, timeout)
+            response = await self._send(
+                "GET", path, {**query, "watch": "1"}, None, _media(accept=accept), timeout
+            )
             if response.status >= 300:
                 raise _refusal(response.status, await response.read())
             async for line in response.content:
@@ -210,13 +220,13 @@ class KubeApi:
         path: str,
         query: Mapping[str, str] | None,
         body: object,
-        content_type: str,
+        media: Mapping[str, str],
         seconds: float,
     ) -> bytes:
         status = 0
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
-            response = await self._send(method, path, query, body, content_type, timeout)
+            response = await self._send(method, path, query, body, media, timeout)
             async with response:
                 status = response.status
                 raw: bytes = await response.read()
@@ -235,14 +245,10 @@ class KubeApi:
         path: str,
         query: Mapping[str, str] | None,
         body: object,
-        content_type: str,
+        media: Mapping[str, str],
         limits: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        headers = {
-            "Accept": "application/json, */*",
-            "Content-Type": content_type,
-            "User-Agent": "modelrollout-operator",
-        }
+        headers = {"User-Agent": "modelrollout-operator", **media}
         for setting in (await self._configuration.auth_settings()).values():
             if setting["value"]:
                 headers[setting["key"]] = setting["value"]
@@ -261,6 +267,10 @@ def kind_of(path: str) -> str:
     if len(parts) > 2 and parts[0] == "namespaces":
         parts = parts[2:]
     return parts[0] + (f"/{parts[2]}" if len(parts) > 2 else "") if parts else "discovery"
+
+
+def _media(content_type: str = JSON, accept: str = ANYTHING) -> dict[str, str]:
+    return {"Content-Type": content_type, "Accept": accept}
 
 
 def _refusal(status: int, raw: bytes) -> ApiError:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from modelrollout.cluster.connection import ATTEMPTS, JSON, REQUEST_SECONDS, KubeApi
+from modelrollout.cluster.connection import (
+    ANYTHING,
+    ATTEMPTS,
+    JSON,
+    METADATA,
+    METADATA_LIST,
+    REQUEST_SECONDS,
+    KubeApi,
+)
 from modelrollout.cluster.lease import Leadership
 
 
@@ -20,17 +28,21 @@ class FencedApi:
         self._api = api
         self._leadership = leadership
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ANYTHING
+    ) -> dict[str, Any]:
         """The object or list at that path."""
-        return await self._api.get(path, query)
+        return await self._api.get(path, query, accept=accept)
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """A text answer, such as the log of a pod."""
         return await self._api.read_text(path, query)
 
-    def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+    def watch(
+        self, path: str, query: Mapping[str, str], *, accept: str = ANYTHING
+    ) -> AsyncIterator[dict[str, Any]]:
         """The events of a watch until the server ends it."""
-        return self._api.watch(path, query)
+        return self._api.watch(path, query, accept=accept)
 
     async def request(
         self,
@@ -58,3 +70,18 @@ class FencedApi:
             seconds=seconds,
             permit=permit,
         )
+
+
+class MetadataApi:
+    """Lists and watches of objects of which the API server sends nothing but the metadata."""
+
+    def __init__(self, api: FencedApi) -> None:
+        self._api = api
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The list at that path."""
+        return await self._api.get(path, query, accept=METADATA_LIST)
+
+    def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """The events of a watch, as of `FencedApi.watch`."""
+        return self._api.watch(path, query, accept=METADATA)

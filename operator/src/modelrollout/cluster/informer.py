@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from modelrollout.cluster.errors import ApiError, GoneError
-from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.fence import FencedApi, MetadataApi
+from modelrollout.cluster.freshness import Freshness
 from modelrollout.cluster.paths import collection
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,14 @@ PAGE: Final = "250"
 """Objects per page of a list: bounds the memory for JSON that is thrown away at once."""
 LONGEST_PAUSE: Final = 10.0
 SHORTEST_WATCH: Final = 1.0
+WATCH_SECONDS: Final = (25, 35)
+"""The API server is asked to end each watch after so long: a frozen one is noticed when it does not end."""
+PROVING_SECONDS: Final = 6
+"""The same for a watch that has to prove itself."""
+SILENT_SECONDS: Final = 20.0
+"""After so long without a word also watches that end at once call for a list."""
+GRACE_SECONDS: Final = 5.0
+"""How much later than asked for a watch may end."""
 GONE: Final = 410
 
 Key = tuple[str, str]
@@ -65,7 +74,7 @@ class Informer(Generic[V]):
 
     def __init__(
         self,
-        api: FencedApi,
+        api: FencedApi | MetadataApi,
         source: Source[V],
         *,
         namespaces: Sequence[str | None],
@@ -78,9 +87,11 @@ class Informer(Generic[V]):
         self._items: dict[Key, V] = {}
         self._unsynced = set(self._namespaces)
         self._jitter = random.Random()  # noqa: S311 - spreads reconnects, no secret
+        self._freshness = {namespace: Freshness() for namespace in self._namespaces}
         self.synced = asyncio.Event()
         self.denied = False
         self.relists = 0
+        self._told = 0
 
     def get(self, namespace: str, name: str) -> V | None:
         """The value of one object, or None."""
@@ -106,29 +117,61 @@ class Informer(Generic[V]):
         """Lists and watches until cancelled."""
         await asyncio.gather(*(self._follow(namespace) for namespace in self._namespaces))
 
+    @property
+    def plural(self) -> str:
+        """The kind, as the API server calls it."""
+        return self._source.plural
+
+    @property
+    def age(self) -> float:
+        """Seconds since the watch that was silent for longest was heard; 0 for a kind that may be missing."""
+        return 0.0 if self.denied else max(freshness.age for freshness in self._freshness.values())
+
+    def stale(self, namespace: str | None = None) -> str:
+        """Why what is known of a namespace (None: of any) may be out of date, a clause; else empty."""
+        if self.denied:
+            return ""  # there are none, or the operator does without
+        for scope, freshness in self._freshness.items():
+            if namespace is None or scope in {None, namespace}:
+                why = freshness.stale()
+                if why:
+                    return why
+        return ""
+
     async def _follow(self, namespace: str | None) -> None:
-        pause, version = 0.2, None
+        pause, version, silent = 0.2, None, False
+        freshness = self._freshness[namespace]
         while True:
             try:
                 if version is None:
-                    version = await self._list(namespace)
-                version = await self._watch(namespace, version)
+                    version, news = await self._list(namespace)
+                    freshness.listed(after_silence=silent, news=news)
+                reached, silent = await self._watch(namespace, version)
+                version = reached if not silent else None
                 pause = 0.2
             except GoneError:
                 logger.info("The watch of %s was too far behind; they are listed again.", self._source.plural)
-                version = None
+                version, silent = None, False
             except ApiError as error:
-                if self._source.missing_ok and error.status in {403, 404}:
+                refused = error.status in {401, 403, 404}
+                if refused:
+                    version, silent = None, False  # only a list can tell that it is allowed again
+                if refused and self._source.missing_ok:
                     self.denied = True
                     self._mark_synced(namespace)
-                    version = None  # only a list can tell that it is allowed again
+                elif refused:
+                    freshness.denied(error.message)
+                else:
+                    freshness.failed(error.message)
                 log = logger.warning if version is None else logger.debug
                 log("Watching %s failed and is tried again in %.1f s: %s", self._source.plural, pause, error)
                 await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.5))
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _list(self, namespace: str | None) -> str:
+    async def _list(self, namespace: str | None) -> tuple[str, int]:
+        """Lists everything; where the watch goes on, and how many objects were not as they were known."""
         seen: set[Key] = set()
+        told = self._told
         query = {"limit": PAGE}
         if self._source.label_selector:
             query["labelSelector"] = self._source.label_selector
@@ -150,38 +193,53 @@ class Informer(Generic[V]):
         self.relists += 1
         self.denied = False
         self._mark_synced(namespace)
-        return str(page["metadata"]["resourceVersion"])
+        return str(page["metadata"]["resourceVersion"]), self._told - told
 
-    async def _watch(self, namespace: str | None, version: str) -> str:
+    async def _watch(self, namespace: str | None, version: str) -> tuple[str | None, bool]:
+        """Watches until the API server ends it; where to go on (None: list again), and whether it ended
+        without a word.
+        """
+        freshness = self._freshness[namespace]
+        seconds = self._jitter.randrange(*WATCH_SECONDS) if freshness.trusted else PROVING_SECONDS
         query = {
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(self._jitter.randrange(300, 600)),
+            "timeoutSeconds": str(seconds),
         }
         if self._source.label_selector:
             query["labelSelector"] = self._source.label_selector
         path = collection(self._source.group_version, self._source.plural, namespace)
         started = time.monotonic()
+        silent = True
         try:
-            async for event in self._api.watch(path, query):
-                kind, obj = event["type"], event["object"]
-                if kind == "ERROR":
-                    raise _watch_error(obj)
-                version = obj["metadata"]["resourceVersion"]
-                if kind != "BOOKMARK":
-                    self._take(kind, obj)
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
+                async for event in self._api.watch(path, query):
+                    kind, obj = event["type"], event["object"]
+                    if kind == "ERROR":
+                        raise _watch_error(obj)
+                    version = obj["metadata"]["resourceVersion"]
+                    silent = False
+                    freshness.heard()
+                    if kind != "BOOKMARK":
+                        self._take(kind, obj)
+        except TimeoutError:
+            freshness.frozen()
+            logger.warning("The watch of %s is frozen and is started again.", self._source.plural)
+            return None, False
         except ApiError as error:
             if isinstance(error, GoneError):
                 raise
             # Where the watch got to is kept: the next one goes on from there without a list.
             logger.debug("The watch of %s ended: %s", self._source.plural, error)
             if error.status == 0:
+                freshness.failed(error.message)
                 await asyncio.sleep(self._jitter.uniform(0.1, 1.0))
-                return version
+                return version, False
             raise
-        if time.monotonic() - started < SHORTEST_WATCH:  # somebody in between ends every watch at once
+        early = time.monotonic() - started < SHORTEST_WATCH
+        if early:  # somebody in between ends every watch at once
             await asyncio.sleep(self._jitter.uniform(0.5, 1.5))
-        return version
+        return version, silent and not (early and freshness.age < SILENT_SECONDS)
 
     def _take(self, kind: str, obj: Mapping[str, Any]) -> None:
         value = self._parse(obj)
@@ -219,6 +277,7 @@ class Informer(Generic[V]):
             self._tell(old, None)
 
     def _tell(self, old: V | None, new: V | None) -> None:
+        self._told += 1
         self._on_change(old, new)
 
     def _mark_synced(self, namespace: str | None) -> None:

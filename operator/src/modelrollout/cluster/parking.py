@@ -109,10 +109,12 @@ class Parking:
         labels = {**deployment.selector, **service.selector}
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
         found = await self._api.get(paths.collection(paths.CORE, "pods", service.namespace), query)
+        # By owner: the labels of a candidate that is a copy satisfy stable's selector, too.
+        sets = self._cache.replica_sets_of(service.namespace, deployment.name)
         return [
             p["metadata"]["name"]
             for p in found["items"]
-            if not p["metadata"].get("deletionTimestamp") and _is_of(p, deployment.name)
+            if not p["metadata"].get("deletionTimestamp") and _controlled_by(p, sets)
         ]
 
     async def _patch_all(self, namespace: str, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -134,7 +136,6 @@ def _way_back(pod: ParkedView) -> dict[str, Any]:
     }
 
 
-def _is_of(pod: Mapping[str, Any], deployment: str) -> bool:
-    """By its ReplicaSet: the labels of a candidate that is a copy satisfy stable's selector, too."""
+def _controlled_by(pod: Mapping[str, Any], replica_sets: Iterable[str]) -> bool:
     owners = pod["metadata"].get("ownerReferences") or ()
-    return any(o["kind"] == "ReplicaSet" and o["name"].rpartition("-")[0] == deployment for o in owners)
+    return any(o["kind"] == "ReplicaSet" and o["name"] in replica_sets for o in owners)

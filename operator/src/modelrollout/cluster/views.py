@@ -5,7 +5,7 @@ changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from sys import intern
@@ -21,20 +21,20 @@ from modelrollout.api.constants import (
     LABEL_VERSION,
 )
 
-GENERATED_BASE_LENGTH: Final = 58
-"""Longest part of a generated pod name before its five random characters."""
-SUFFIX_LENGTH: Final = 5
-SHORTEST_CUT_NAME: Final = 46
-"""A Deployment's name of at least this length (and a hash of ten) makes pod names of the full 63
-characters.
-"""
-
 Labels = Mapping[str, str]
+Expression = tuple[str, str, tuple[str, ...]]
+"""Key, operator (In, NotIn, Exists, DoesNotExist) and values of one of a selector's matchExpressions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeploymentView:
-    """A Deployment. `owner` is the uid of the ModelRollout that made it and still owns it."""
+    """A Deployment.
+
+    Attributes:
+        selector: matchLabels of its selector.
+        expressions: matchExpressions of its selector.
+        owner: Uid of the ModelRollout that made it and still owns it.
+    """
 
     namespace: str
     name: str
@@ -44,6 +44,7 @@ class DeploymentView:
     pods: int
     ready: int
     selector: Labels
+    expressions: tuple[Expression, ...] = ()
     template_labels: Labels
     containers: tuple[str, ...]
     rollout: str | None
@@ -51,32 +52,22 @@ class DeploymentView:
     owner: str | None
     failure: str | None
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SliceView:
-    """An EndpointSlice: how many ready endpoints each Deployment has in it."""
-
-    namespace: str
-    name: str
-    resource_version: str = field(compare=False)
-    service: str
-    family: str
-    ready: Mapping[str, int]
-    long_names: tuple[str, ...]
-
-    def ready_of(self, deployment: str) -> int:
-        """Ready endpoints that are pods of that Deployment."""
-        count = self.ready.get(deployment, 0)
-        if self.long_names and len(deployment) >= SHORTEST_CUT_NAME:
-            base = f"{deployment}-"[:GENERATED_BASE_LENGTH]
-            count += sum(name.startswith(base) for name in self.long_names)
-        return count
+    def selects(self, labels: Labels) -> bool:
+        """Whether its selector matches pods with these labels."""
+        return all(labels.get(key) == value for key, value in self.selector.items()) and all(
+            _matches(labels.get(key), operator, values) for key, operator, values in self.expressions
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceView:
-    """A Service: whom it selects and where it listens. `owner` is the uid of the ModelRollout it was made
-    for.
+    """A Service: which pods it selects and where it listens.
+
+    Attributes:
+        port: Number of its first port.
+        ports: Names of its ports; the empty text for one without a name.
+        uneven: Its settings that keep requests from being spread evenly over the pods, as `field: value`.
+        owner: Uid of the ModelRollout that it was made for.
     """
 
     namespace: str
@@ -86,6 +77,8 @@ class ServiceView:
     resource_version: str = field(compare=False)
     selector: Labels
     port: int | None
+    ports: tuple[str, ...] = ()
+    uneven: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +129,18 @@ class ParkedView:
     ready: bool
 
 
+def _matches(value: str | None, operator: str, values: tuple[str, ...]) -> bool:
+    match operator:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None
+
+
 def parse_time(text: str) -> datetime:
     """An instant as the API server writes it."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -175,51 +180,16 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
         pods=status.get("replicas") or 0,
         ready=status.get("readyReplicas") or 0,
         selector=_labels(spec["selector"].get("matchLabels")),
+        expressions=tuple(
+            (e["key"], e["operator"], tuple(e.get("values") or ()))
+            for e in spec["selector"].get("matchExpressions") or ()
+        ),
         template_labels=_labels(spec["template"].get("metadata", {}).get("labels")),
         containers=tuple(intern(c["name"]) for c in spec["template"]["spec"].get("containers") or ()),
         rollout=labels.get(LABEL_ROLLOUT),
         version=labels.get(LABEL_VERSION),
         owner=owner_uid(meta),
         failure=failure,
-    )
-
-
-def owner_of(pod: str) -> str | None:
-    """The Deployment a pod name tells: `<deployment>-<hash>-<5 characters>`; None if it was cut or is no
-    such name.
-    """
-    parts = pod.rsplit("-", 2)
-    if len(parts) != 3 or len(parts[2]) != SUFFIX_LENGTH or not parts[1].isalnum():
-        return None
-    return parts[0] if len(pod) < GENERATED_BASE_LENGTH + SUFFIX_LENGTH else None
-
-
-def parse_slice(obj: Mapping[str, Any]) -> SliceView | None:
-    """What is kept of an EndpointSlice; None where it belongs to no Service."""
-    meta = obj["metadata"]
-    service = (meta.get("labels") or {}).get("kubernetes.io/service-name")
-    if not service:
-        return None
-    ready: dict[str, int] = {}
-    long_names: list[str] = []
-    for endpoint in obj.get("endpoints") or ():
-        target = endpoint.get("targetRef") or {}
-        # Absent means ready (the API's own rule for consumers).
-        if target.get("kind") != "Pod" or (endpoint.get("conditions") or {}).get("ready") is False:
-            continue
-        owner = owner_of(target["name"])
-        if owner is not None:
-            ready[owner] = ready.get(owner, 0) + 1
-        elif len(target["name"]) >= GENERATED_BASE_LENGTH + SUFFIX_LENGTH:
-            long_names.append(target["name"])
-    return SliceView(
-        namespace=intern(meta["namespace"]),
-        name=meta["name"],
-        resource_version=meta["resourceVersion"],
-        service=intern(service),
-        family=intern(obj.get("addressType", "IPv4")),
-        ready=ready,
-        long_names=tuple(long_names),
     )
 
 
@@ -235,7 +205,27 @@ def parse_service(obj: Mapping[str, Any]) -> ServiceView:
         resource_version=meta["resourceVersion"],
         selector=_labels(spec.get("selector")),
         port=ports[0]["port"] if ports else None,
+        ports=tuple(intern(port.get("name") or "") for port in ports),
+        uneven=tuple(intern(text) for text in _uneven(spec)),
     )
+
+
+UNEVEN: Final = {
+    "sessionAffinity": ("ClientIP",),
+    "internalTrafficPolicy": ("Local",),
+    "externalTrafficPolicy": ("Local",),
+    "trafficDistribution": (),
+    "publishNotReadyAddresses": (True,),
+    "clusterIP": ("None",),
+}
+"""Fields of a Service and the values with which they matter to shares; none: any value does."""
+
+
+def _uneven(spec: Mapping[str, Any]) -> Iterator[str]:
+    for name, values in UNEVEN.items():
+        value = spec.get(name)
+        if value and (value in values or not values):
+            yield f"{name}: {str(value).lower() if value is True else value}"
 
 
 def parse_job(obj: Mapping[str, Any]) -> JobView:

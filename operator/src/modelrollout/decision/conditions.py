@@ -16,6 +16,7 @@ from modelrollout.api.status import CriterionState, CriterionStatus
 from modelrollout.decision.draft import Draft, Stage
 from modelrollout.decision.gate import target_of, weight_reached
 from modelrollout.decision.keeping import wanted_pods
+from modelrollout.decision.reach import reach_conditions
 from modelrollout.decision.replicas import achievable_weight, candidate_count, exact_replicas
 
 _UNDER_WAY = (
@@ -93,6 +94,8 @@ def _all(draft: Draft) -> Iterator[_Said]:
     yield _weight(draft)
     if draft.stage is Stage.OBSERVING:
         yield _kept(draft)
+    for type_, why, text in reach_conditions(draft):
+        yield _said(type_, True, why, text)
     paused = phase is Phase.PAUSED or reason == Reason.PAUSED_BY_SPEC
     yield _said(ConditionType.PAUSED, paused, reason if paused else "NotPaused", message if paused else "")
     for type_, wanted in (
@@ -200,6 +203,8 @@ def _kept(draft: Draft) -> _Said:
 def _weight(draft: Draft) -> _Said:
     type_, stage, step = ConditionType.WEIGHT_REACHED, draft.stage, draft.status.step
     target = target_of(draft)
+    if draft.observed.stale:
+        return _said(type_, None, Reason.CACHE_STALE, "The ready pods are not known as they are now.")
     if stage in (Stage.NONE, Stage.REVERTING):
         done = draft.candidate.ready == 0 or draft.status.run is None or draft.candidate is draft.stable
         at_stable = stage is Stage.NONE and done

@@ -15,6 +15,7 @@ from modelrollout.decision.evaluation import Evaluation
 from modelrollout.decision.gate import blockers
 from modelrollout.decision.names import fingerprint
 from modelrollout.decision.outcome import finish
+from modelrollout.decision.reach import was_stale
 from modelrollout.decision.types import Decision, Observation, Problem
 
 _MOST_STAGES = 6
@@ -70,10 +71,15 @@ def _take(draft: Draft) -> Evaluation | None:
 def _run(draft: Draft) -> Evaluation | None:
     """A run under way: leave it, go back, pause, wait or go on, in this order of precedence."""
     if draft.status.phase is Phase.INVALID:
-        _recover(draft)
+        _restart_deadlines(draft)
+        draft.say(Reason.RECOVERED, "The problem is gone; the run goes on where it was.")
+    elif was_stale(draft.status) and not draft.observed.stale:
+        _restart_deadlines(draft)
     if phases.leave_early(draft):
         return None
-    if draft.stage is Stage.STEP:
+    if draft.observed.stale:
+        pass  # no clock moves on what may be out of date
+    elif draft.stage is Stage.STEP:
         phases.track_step(draft)
     elif draft.stage is Stage.OBSERVING:
         phases.track_observation(draft)
@@ -160,8 +166,8 @@ def _hold(draft: Draft, problems: tuple[Problem, ...]) -> Evaluation | None:
     return evaluation
 
 
-def _recover(draft: Draft) -> None:
-    """The problem is gone: the time that it took does not count towards the deadline."""
+def _restart_deadlines(draft: Draft) -> None:
+    """A problem is gone: the time that it took does not count towards the deadline."""
     step, observation, run = draft.status.step, draft.status.observation, draft.run
     if step is not None and step.progressed_at is not None:
         draft.set(step=step.model_copy(update={"progressed_at": draft.now}))
@@ -169,7 +175,6 @@ def _recover(draft: Draft) -> None:
         draft.set(observation=observation.model_copy(update={"short_since": draft.now}))
     if step is None and run.stage_at is not None:
         draft.set(run=run.model_copy(update={"stage_at": draft.now}))
-    draft.say(Reason.RECOVERED, "The problem is gone; the run goes on where it was.")
 
 
 def _delete(draft: Draft) -> None:

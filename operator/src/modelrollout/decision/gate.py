@@ -14,6 +14,7 @@ from modelrollout.decision import schedule
 from modelrollout.decision.draft import Blocker, Draft, Stage, next_step, step_of
 from modelrollout.decision.evaluation import Evaluation
 from modelrollout.decision.keeping import kept_pods
+from modelrollout.decision.reach import reach_blockers
 from modelrollout.decision.replicas import Counts, candidate_count, settled
 from modelrollout.decision.validation import all_succeeded, describe_open, validations_before
 
@@ -30,7 +31,12 @@ def target_of(draft: Draft) -> Counts:
 
 
 def weight_reached(draft: Draft) -> bool:
-    """Whether the observed weight is the desired one, as closely as whole pods allow."""
+    """Whether the observed weight is the desired one, as closely as whole pods allow.
+
+    Never on a stale view.
+    """
+    if draft.observed.stale:
+        return False
     if kept_pods(draft):  # they are beyond the target, but no client reaches them
         return draft.candidate.ready >= draft.total and not draft.stable.ready
     return settled(target_of(draft), draft.stable, draft.candidate)
@@ -55,6 +61,8 @@ def step_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterator[Block
     if not weight_reached(draft) or step.reached_at is None:
         stable, candidate = draft.stable, draft.candidate
         seen = f"{candidate.ready} and {stable.ready} ready"
+        if candidate.without_ports:
+            seen += f"; {candidate.without_ports} ready candidate pods lack a port that the Service names"
         yield Blocker(
             reason=Reason.WAITING_FOR_WEIGHT,
             message=f"{target.candidate} candidate and {target.stable} stable pods ({seen})",
@@ -202,6 +210,11 @@ def blockers(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]
 
 
 def _stage_blockers(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]:
+    return (*reach_blockers(draft), *_own_blockers(draft, evaluation))
+
+
+def _own_blockers(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]:
+    """What the stage itself waits for."""
     stage = draft.stage
     if stage is Stage.BASELINE:
         return (Blocker(reason=Reason.RECORDING_BASELINE, message="the baseline of stable"),)

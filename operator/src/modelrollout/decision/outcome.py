@@ -20,6 +20,7 @@ from modelrollout.decision.evaluation import Evaluation, due_baselines, due_crit
 from modelrollout.decision.gate import blockers, target_of
 from modelrollout.decision.keeping import kept_pods, serving
 from modelrollout.decision.names import shadow_name
+from modelrollout.decision.reach import announce_reach, steady_scales
 from modelrollout.decision.replicas import Counts
 from modelrollout.decision.types import Decision, Scale, ShadowCopy, Workload
 
@@ -34,11 +35,12 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
         _refresh(draft, evaluation)
     status = old if draft.status is old or draft.status == old else draft.status
     _notice_drift(draft, old)
+    announce_reach(draft, old)
     draft.status = status
     verdicts = evaluation.verdicts if evaluation is not None else {}
     return Decision(
         status=status,
-        scales=_scales(draft),
+        scales=steady_scales(draft, _scales(draft)),
         create_candidate=_wants_copy(draft),
         jobs=() if status.phase is Phase.INVALID else validation.job_requests(draft),
         delete_jobs=tuple(draft.delete_jobs),
@@ -104,7 +106,8 @@ def _other(draft: Draft) -> Workload:
 def _weight(draft: Draft) -> WeightStatus:
     stage, step, total = draft.stage, draft.status.step, draft.total
     if stage is Stage.NONE and draft.status.phase is Phase.SUCCEEDED:
-        return WeightStatus(desired=100, achievable=100.0, observed=100.0 if draft.stable.ready else None)
+        seen = replicas.observed_weight(draft.workload(None), draft.stable, len(draft.observed.foreign))
+        return WeightStatus(desired=100, achievable=100.0, observed=seen)
     desired = 0
     if stage is Stage.OBSERVING:
         desired = 100
@@ -113,7 +116,7 @@ def _weight(draft: Draft) -> WeightStatus:
     return WeightStatus(
         desired=desired,
         achievable=replicas.achievable_weight(total, desired),
-        observed=replicas.observed_weight(draft.stable, _other(draft)),
+        observed=replicas.observed_weight(draft.stable, _other(draft), len(draft.observed.foreign)),
     )
 
 
@@ -171,6 +174,8 @@ def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
     pods = old.pods
     if pods is None or old.run is not draft.status.run or draft.observed.deleting:
         return
+    if draft.observed.stale:
+        return  # what is seen may be from before the count was set
     if kept_pods(draft):
         return  # what is kept is beyond the counts that are compared here
     if draft.status.phase is Phase.INVALID or draft.stage not in (Stage.NONE, Stage.STEP, Stage.OBSERVING):

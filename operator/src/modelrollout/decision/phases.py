@@ -184,9 +184,11 @@ def _least_pods(draft: Draft) -> int:
 
 
 def deadline_of(draft: Draft) -> timedelta | None:
-    """Time left for pods to make progress; None where nothing is waited for or the run is paused."""
+    """Time left for pods to make progress; None where nothing is waited for, the run is paused, or it is not
+    known how the pods are now.
+    """
     spec, status = draft.spec, draft.status
-    if spec is None or status.pause is not None:
+    if spec is None or status.pause is not None or draft.observed.stale:
         return None
     since = None
     if draft.stage is Stage.STEP and status.step is not None:

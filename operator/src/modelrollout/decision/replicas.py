@@ -64,9 +64,12 @@ def exact_replicas(weights: Iterable[int]) -> int:
     return 100 // divisor
 
 
-def observed_weight(stable: Workload, candidate: Workload) -> float | None:
-    """The candidate's share of the ready endpoints in per cent (two decimals); None if nothing is ready."""
-    ready = stable.ready + candidate.ready
+def observed_weight(stable: Workload, candidate: Workload, foreign: int = 0) -> float | None:
+    """The candidate's share of the ready endpoints in per cent (two decimals); None if nothing is ready.
+
+    `foreign`: Endpoints of neither version; requests go to them, too.
+    """
+    ready = stable.ready + candidate.ready + foreign
     return round(100 * candidate.ready / ready, 2) if ready else None
 
 

@@ -70,6 +70,7 @@ class Workload:
         exists: False if there is none of that name (all counts are then 0).
         desired: spec.replicas as last seen.
         ready: Ready endpoints of the rollout's Service that are pods of this Deployment: what clients reach.
+        without_ports: Ready pods whose endpoints lack a port of the Service: clients do not reach them.
         pods: Pods that exist and are not terminating, ready or not (status.replicas).
         claimed_by: Name of another ModelRollout that was there first, or None.
         parked: Pods that run outside the Service although they belong to this Deployment.
@@ -82,6 +83,7 @@ class Workload:
     exists: bool = True
     desired: int = 0
     ready: int = 0
+    without_ports: int = 0
     pods: int = 0
     claimed_by: str | None = None
     parked: int = 0
@@ -136,6 +138,10 @@ class Observation:
         baselines: By criterion name: what stable measured over `baseline.window`, for the names that
             `due_baselines` gave; asked with the candidate's place taken by stable.
         selector: Label selector of the pods of both versions, for the scale subresource; None if not known.
+        foreign: What else clients reach through the Service, one text an endpoint, sorted.
+        uneven: Why the Service does not spread requests evenly over its pods.
+        stale: What of the cluster is not known as it is now, a clause for each kind; nothing that changes
+            from tick to tick.
     """
 
     uid: str
@@ -151,6 +157,9 @@ class Observation:
     metrics_error: str | None = None
     baselines: Mapping[str, Sample] = field(default_factory=dict)
     selector: str | None = None
+    foreign: tuple[str, ...] = ()
+    uneven: tuple[Problem, ...] = ()
+    stale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Final
 from modelrollout.api.conditions import ConditionType, Reason, set_condition
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import paths
+from modelrollout.cluster.cache import EVERYTHING
 from modelrollout.cluster.errors import (
     ApiError,
     ApiUnavailableError,
@@ -81,6 +82,9 @@ class Engine:
     def object_changed(self, kind: str, namespace: str, name: str) -> None:
         """A Deployment, a Service (or its endpoints) or a Job changed: wakes the rollouts it concerns."""
         if not self._leadership.held:
+            return
+        if kind == EVERYTHING:
+            self._wake_all()
             return
         if kind == "rollouts":
             if self._store.get((namespace, name)) is not None:

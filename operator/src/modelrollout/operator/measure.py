@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -23,6 +23,8 @@ MEASURE_SECONDS: Final = 15.0
 """How long a tick waits for Prometheus. Commands and scaling must go on while it is merely slow."""
 Measured = tuple[dict[str, Sample], str | None]
 """Samples by name, and why Prometheus as a whole gave none."""
+ReplicaSets = Callable[[str, str], tuple[str, ...]]
+"""Namespace and name of a Deployment to the names of its ReplicaSets; empty if none is known."""
 SLOW: Final = (
     f"Prometheus did not answer within {MEASURE_SECONDS:g} s: look at its load, or make the queries cheaper."
 )
@@ -31,9 +33,12 @@ SLOW: Final = (
 class Measurer:
     """Keeps `samples` and `baselines` of a rollout up to date."""
 
-    def __init__(self, evaluator: Evaluator, metrics: OperatorMetrics) -> None:
+    def __init__(
+        self, evaluator: Evaluator, metrics: OperatorMetrics, *, replica_sets: ReplicaSets = lambda *_: ()
+    ) -> None:
         self._evaluator = evaluator
         self._metrics = metrics
+        self._replica_sets = replica_sets
 
     async def measure(self, rollout: Tracked) -> None:
         """Evaluates the criteria if they are due. Failures of Prometheus end up in the samples."""
@@ -82,14 +87,22 @@ class Measurer:
 
     def _queries(self, rollout: Tracked, spec: ModelRolloutSpec) -> RolloutQueries:
         candidate, stable = _versions(rollout)
-        wanted = (rollout.generation, candidate, stable)
+        context = self._context(rollout, candidate, stable)
+        wanted = (rollout.generation, context)
         if rollout.queries is None or rollout.queries_for != wanted:
-            context = QueryContext(
-                namespace=rollout.namespace, rollout=rollout.name, candidate=candidate, stable=stable
-            )
             rollout.queries = build_rollout(rollout.uid, spec.prometheus.name, spec.criteria, context)
             rollout.queries_for = wanted
         return rollout.queries
+
+    def _context(self, rollout: Tracked, candidate: str, stable: str | None) -> QueryContext:
+        names = [name for name in (candidate, stable) if name]
+        return QueryContext(
+            namespace=rollout.namespace,
+            rollout=rollout.name,
+            candidate=candidate,
+            stable=stable,
+            replica_sets={name: self._replica_sets(rollout.namespace, name) for name in names},
+        )
 
     async def _try_queries(self, rollout: Tracked, spec: ModelRolloutSpec) -> None:
         """Before anything is scaled for a new spec: does Prometheus understand its queries at all?"""
@@ -116,9 +129,7 @@ class Measurer:
         now = time.monotonic()
         if rollout.baselines.keys() >= set(names) and now + EARLY < rollout.evaluate_at:
             return
-        context = QueryContext(
-            namespace=rollout.namespace, rollout=rollout.name, candidate=stable, stable=stable
-        )
+        context = self._context(rollout, stable, stable)
         criteria = [criterion for criterion in spec.criteria if criterion.name in names]
         queries = build_rollout(
             f"{rollout.uid}/baseline",

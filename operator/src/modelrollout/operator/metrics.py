@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from modelrollout.api.conditions import Reason
 from modelrollout.api.criteria import CompareTo, Criterion, OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import RequestObserver
 from modelrollout.decision import criterion_limit
 from modelrollout.operator.store import Tracked
@@ -150,6 +151,32 @@ class RolloutCollector(Collector):
             for family, labels, value in _samples(rollout):
                 families[family].add_metric([rollout.namespace, rollout.name, *labels], value)
         yield from families.values()
+
+
+class CacheCollector(Collector):
+    """How current what is known of the cluster is, by kind. Every replica tells its own."""
+
+    def __init__(self, cache: ClusterCache) -> None:
+        self._cache = cache
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the names are fixed."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Two samples a kind."""
+        age = GaugeMetricFamily(
+            "modelrollout_cache_age_seconds", "Seconds since the watch of a kind was heard.", labels=["kind"]
+        )
+        stale = GaugeMetricFamily(
+            "modelrollout_cache_stale",
+            "1 while what is known of a kind may be out of date.",
+            labels=["kind"],
+        )
+        for informer in self._cache.informers:
+            age.add_metric([informer.plural], informer.age)
+            stale.add_metric([informer.plural], bool(informer.stale()))
+        yield from (age, stale)
 
 
 def _samples(rollout: Tracked) -> Iterator[Sample]:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.endpoints import ReadyEndpoints
 from modelrollout.cluster.parking import Parking
+from modelrollout.cluster.views import DeploymentView
 from modelrollout.decision import shadow_name
 from modelrollout.decision.types import JobResult, Observation, Problem, Workload
 from modelrollout.operator.problems import Inspector
+from modelrollout.operator.reach_checks import uneven_traffic
 from modelrollout.operator.store import RolloutStore, Tracked
 
 JobReader = Callable[[Tracked], Mapping[str, JobResult]]
@@ -35,13 +38,15 @@ class Observer:
 
     def observe(self, rollout: Tracked) -> Observation:
         """What is known now. No request is made."""
+        service = rollout.service_name or ""
+        endpoints = self._cache.endpoints(rollout.namespace, service)
         return Observation(
             uid=rollout.uid,
             name=rollout.name,
             generation=rollout.generation,
             deleting=rollout.deleting,
             candidate_name=rollout.candidate_name,
-            workloads=self._workloads(rollout),
+            workloads=self._workloads(rollout, endpoints),
             samples=rollout.samples,
             baselines=rollout.baselines,
             metrics_error=rollout.metrics_error,
@@ -49,17 +54,17 @@ class Observer:
             problems=self._problems(rollout),
             jobs=self._jobs(rollout),
             selector=self._selector(rollout),
+            foreign=_foreign(rollout, endpoints),
+            stale=self._cache.stale(rollout.namespace),
+            uneven=uneven_traffic(self._cache.services.get(rollout.namespace, service)),
         )
 
     def _problems(self, rollout: Tracked) -> tuple[Problem, ...]:
         found = self._inspector.problems(rollout)
         return found if rollout.trouble is None else (*found, rollout.trouble[0])
 
-    def _workloads(self, rollout: Tracked) -> dict[str, Workload]:
-        names = rollout.deployments()
-        service = rollout.service_name
-        ready = self._cache.ready(rollout.namespace, service, names) if service else {}
-        found = {name: self._workload(rollout, name, ready.get(name, 0)) for name in names}
+    def _workloads(self, rollout: Tracked, endpoints: ReadyEndpoints) -> dict[str, Workload]:
+        found = {name: self._workload(rollout, name, endpoints) for name in rollout.deployments()}
         shadow = self._cache.deployments.get(rollout.namespace, shadow_name(rollout.name))
         if shadow is not None:  # not behind the Service: its own pods count
             run = rollout.status.run
@@ -68,7 +73,7 @@ class Observer:
             found[shadow.name] = replace(found[shadow.name], ready=shadow.ready if ours else 0)
         return found
 
-    def _workload(self, rollout: Tracked, name: str, ready: int) -> Workload:
+    def _workload(self, rollout: Tracked, name: str, endpoints: ReadyEndpoints) -> Workload:
         seen = self._cache.deployments.get(rollout.namespace, name)
         if seen is None:
             return Workload(name=name, exists=False)
@@ -79,7 +84,8 @@ class Observer:
         return Workload(
             name=name,
             desired=seen.desired,
-            ready=ready,
+            ready=self._ready(seen, endpoints, len(parked)),
+            without_ports=endpoints.without_ports.get(name, 0),
             pods=seen.pods,
             parked=len(parked),
             parked_ready=sum(pod.ready for pod in parked),
@@ -88,8 +94,27 @@ class Observer:
             claimed_by=self._store.older_claimant(rollout, "deployments", name),
         )
 
+    def _ready(self, deployment: DeploymentView, endpoints: ReadyEndpoints, parked: int) -> int:
+        """Its endpoints; where those are not known as they are now, the ready pods of its status.
+
+        Nothing advances on that, but a return to stable ends on it.
+        """
+        namespace = deployment.namespace
+        if self._cache.slices.stale(namespace) or self._cache.replica_sets.stale(namespace):
+            return max(0, deployment.ready - parked)
+        return endpoints.ready.get(deployment.name, 0)
+
     def _selector(self, rollout: Tracked) -> str | None:
         service = self._cache.services.get(rollout.namespace, rollout.service_name or "")
         if service is None or not service.selector:
             return None
         return ",".join(f"{key}={value}" for key, value in sorted(service.selector.items()))
+
+
+def _foreign(rollout: Tracked, endpoints: ReadyEndpoints) -> tuple[str, ...]:
+    """What clients reach besides the versions of the rollout, one text an endpoint."""
+    own = set(rollout.deployments()) - {shadow_name(rollout.name)}
+    others = [
+        f"Deployment {name}" for name, pods in endpoints.ready.items() if name not in own for _ in range(pods)
+    ]
+    return (*sorted(others), *endpoints.unowned)

@@ -12,6 +12,7 @@ from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.kinds import OtherKinds
 from modelrollout.decision import shadow_name
 from modelrollout.decision.types import Problem
+from modelrollout.operator.reach_checks import ambiguous_names, overlapping_selectors
 from modelrollout.operator.store import RolloutStore, Tracked
 from modelrollout.prometheus import PrometheusTargets
 
@@ -63,6 +64,8 @@ class Inspector:
             *self._metrics_problems(rollout, spec),
             *self._service_problems(rollout, spec),
             *self._deployment_problems(rollout, spec),
+            *overlapping_selectors(rollout, self._cache),
+            *ambiguous_names(rollout, self._cache, self._serving(rollout)),
         )
 
     def _metrics_problems(self, rollout: Tracked, spec: ModelRolloutSpec) -> Iterator[Problem]:

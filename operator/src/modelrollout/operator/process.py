@@ -24,7 +24,7 @@ from modelrollout.operator.engine import Engine
 from modelrollout.operator.health import HealthServer
 from modelrollout.operator.kopf_app import KopfWatcher
 from modelrollout.operator.measure import Measurer
-from modelrollout.operator.metrics import OperatorMetrics, PrometheusHooks
+from modelrollout.operator.metrics import CacheCollector, OperatorMetrics, PrometheusHooks
 from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.problems import Inspector
@@ -61,13 +61,14 @@ class Process:
         targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
         self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics))
         self._cache = ClusterCache(fenced, namespaces=settings.scopes, listener=self._object_changed)
+        metrics.registry.register(CacheCollector(self._cache))
         self._watcher = KopfWatcher(
             namespaces=settings.namespaces, credentials=api.credentials, on_event=self._rollout_event
         )
         writer = Writer(fenced, self._cache, rollout_written=self._watcher.expect)
         self._reporter = Reporter(writer, metrics)
         self._notifier = Notifier(fenced, metrics, allowed_hosts=settings.notification_hosts)
-        self._measurer = Measurer(self._evaluator, metrics)
+        self._measurer = Measurer(self._evaluator, metrics, replica_sets=self._cache.replica_sets_of)
         self._engine = Engine(
             api=fenced,
             store=store,
@@ -149,7 +150,11 @@ class Process:
 
     def unready(self) -> str:
         """Why this replica could neither act nor take over now; empty if it could."""
-        return "" if self._synced.is_set() else "the caches are not complete yet"
+        if not self._synced.is_set():
+            missing = "; ".join(self._cache.missing())
+            return "the caches are not complete yet" + (f": {missing}" if missing else "")
+        stale = "; ".join(self._cache.stale())
+        return f"what is known of the cluster may be out of date: {stale}" if stale else ""
 
     async def _work(self) -> None:
         """First see everything, then compete for the lease: a decision never rests on half a cache."""

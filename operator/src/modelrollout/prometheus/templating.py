@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from modelrollout.prometheus.errors import TemplateError
@@ -27,12 +27,20 @@ class QueryContext:
         rollout: Name of the ModelRollout.
         candidate: Deployment whose pods are measured (the shadow copy in the shadow phase).
         stable: Deployment in charge, or None if there is none.
+        replica_sets: Names of the ReplicaSets of a Deployment, by its name; one that is missing here is
+            measured by what pods of a Deployment of that name are usually called.
     """
 
     namespace: str
     rollout: str
     candidate: str
     stable: str | None = None
+    replica_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def pods_of(self, deployment: str) -> str:
+        """A regular expression for the names of the Deployment's pods."""
+        known = self.replica_sets.get(deployment)
+        return replica_set_pods(known) if known else pod_regex(deployment)
 
     def on_stable(self) -> QueryContext:
         """The same questions asked of stable: for `compare: {to: Stable}` and for a baseline."""
@@ -56,6 +64,13 @@ def pod_regex(deployment: str) -> str:
     return f"{name}-[a-z0-9]+-[a-z0-9]{{5}}"
 
 
+def replica_set_pods(names: Iterable[str]) -> str:
+    """The same for the pods of ReplicaSets of these names, and for no others."""
+    cut = sorted({f"{name}-"[:_GENERATED_NAME_LENGTH].replace(".", "[.]") for name in names})
+    either = cut[0] if len(cut) == 1 else f"({'|'.join(cut)})"
+    return f"{either}[a-z0-9]{{5}}"
+
+
 def quoted(text: str) -> str:
     """`text` as it must stand between double quotes in PromQL."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -65,14 +80,14 @@ def variables(context: QueryContext, window: str, args: Mapping[str, str]) -> di
     """Every name that a query may use, with its value; `stable` and `stablePods` only if there is a stable
     version."""
     names = {
-        "candidatePods": pod_regex(context.candidate),
+        "candidatePods": context.pods_of(context.candidate),
         "candidate": context.candidate,
         "namespace": context.namespace,
         "rollout": context.rollout,
         "window": window,
     }
     if context.stable is not None:
-        names |= {"stablePods": pod_regex(context.stable), "stable": context.stable}
+        names |= {"stablePods": context.pods_of(context.stable), "stable": context.stable}
     return names | {f"args.{name}": quoted(value) for name, value in args.items()}
 
 

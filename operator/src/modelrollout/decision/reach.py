@@ -1,0 +1,101 @@
+"""What clients really reach, where the plan takes more for granted: pods of neither version, a Service that
+does not spread requests evenly, or a view of the cluster that may be out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from modelrollout.api.conditions import ConditionStatus, ConditionType, Reason, get_condition
+from modelrollout.api.status import ModelRolloutStatus
+from modelrollout.decision.draft import Blocker, Draft, Stage
+from modelrollout.decision.types import Scale
+
+NAMED: Final = 5
+"""Endpoints that a message names; more are counted."""
+_TYPES: Final = (
+    ConditionType.FOREIGN_ENDPOINTS,
+    ConditionType.UNEVEN_TRAFFIC,
+    ConditionType.CACHE_STALE,
+)
+
+
+def reach_conditions(draft: Draft) -> Iterator[tuple[ConditionType, Reason | str, str]]:
+    """The conditions of this kind that are true now: type, reason and message."""
+    observed = draft.observed
+    if observed.foreign:
+        yield ConditionType.FOREIGN_ENDPOINTS, Reason.FOREIGN_ENDPOINTS, _foreign_text(draft)
+    if observed.uneven:
+        text = " ".join(problem.message for problem in observed.uneven)
+        yield ConditionType.UNEVEN_TRAFFIC, observed.uneven[0].reason, text
+    if observed.stale:
+        text = (
+            f"The operator cannot see the cluster as it is now: {'; '.join(observed.stale)}. "
+            "Nothing advances until it can; a breach still rolls back."
+        )
+        yield ConditionType.CACHE_STALE, Reason.CACHE_STALE, text
+
+
+def _foreign_text(draft: Draft) -> str:
+    foreign = draft.observed.foreign
+    named = ", ".join(foreign[:NAMED]) + (f" and {len(foreign) - NAMED} more" if len(foreign) > NAMED else "")
+    own = sum(draft.workload(name).ready for name in own_deployments(draft))
+    total = own + len(foreign)
+    return (
+        f"{len(foreign)} of the {total} ready endpoints of the Service ({100 * len(foreign) / total:.0f}% of "
+        f"its requests) belong to neither version: {named}. "
+        "Take them out of the Service's selector or end them."
+    )
+
+
+def own_deployments(draft: Draft) -> tuple[str, ...]:
+    """Deployments whose pods may be behind the Service: stable, the candidate and the version before."""
+    status, run = draft.status, draft.status.run
+    named = (
+        draft.stable.name,
+        draft.observed.candidate_name,
+        status.previous_stable,
+        *((run.candidate, run.stable) if run is not None else ()),
+    )
+    return tuple(dict.fromkeys(name for name in named if name))
+
+
+def reach_blockers(draft: Draft) -> Iterator[Blocker]:
+    """What keeps every stage from ending: the weight that clients see is not known, or not the plan's."""
+    if draft.observed.stale:
+        kinds = ", ".join(text.partition(":")[0] for text in draft.observed.stale)
+        yield Blocker(reason=Reason.CACHE_STALE, message=f"a current view of the cluster ({kinds})")
+    if draft.observed.foreign and not draft.run.skip_analysis:
+        count = len(draft.observed.foreign)
+        text = (
+            f"the Service to reach no pods of other workloads ({count} now; see condition ForeignEndpoints)"
+        )
+        yield Blocker(reason=Reason.FOREIGN_ENDPOINTS, message=text)
+
+
+def was_stale(status: ModelRolloutStatus) -> bool:
+    """Whether the last decision was made without a current view of the cluster."""
+    condition = get_condition(status.conditions, ConditionType.CACHE_STALE)
+    return condition is not None and condition.status is ConditionStatus.TRUE
+
+
+def steady_scales(draft: Draft, scales: tuple[Scale, ...]) -> tuple[Scale, ...]:
+    """The replica counts that may be set: on a stale view only those that add pods of stable.
+
+    A return to stable is made on what is known.
+    """
+    if not draft.observed.stale or draft.stage is Stage.REVERTING:
+        return scales
+    stable = draft.stable
+    return tuple(s for s in scales if s.deployment == stable.name and s.replicas > stable.desired)
+
+
+def announce_reach(draft: Draft, old: ModelRolloutStatus) -> None:
+    """Say when one of these conditions begins or ends."""
+    for type_ in _TYPES:
+        before, after = get_condition(old.conditions, type_), get_condition(draft.status.conditions, type_)
+        if before is None and after is not None:
+            draft.say(after.reason, after.message, warning=True)
+        elif before is not None and after is None:
+            draft.say(Reason.RECOVERED, f"The condition {type_} ({before.reason}) is over.")

@@ -1,0 +1,160 @@
+"""What the operator tells `decide` about the pods that clients reach, and what it refuses at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from modelrollout.api.constants import LABEL_ROLLOUT, LABEL_VERSION
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.views import parse_deployment
+from modelrollout.decision.types import Observation
+from modelrollout.operator.observe import Observer
+from modelrollout.operator.problems import Inspector
+from modelrollout.operator.store import RolloutStore, Tracked
+from tests.support import manifests
+from tests.support.cached_cluster import (
+    empty_cache,
+    endpoint,
+    pods,
+    see_deployment,
+    see_service,
+    see_slice,
+    stored,
+)
+from tests.unit.test_operator_store import stored as stored_rollout
+
+
+class Setup:
+    """A rollout from emotion-1 to emotion-2 and the caches that are looked at."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.cache = empty_cache()
+        see_service(self.cache)
+        self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
+        obj = stored_rollout()
+        obj["spec"] |= spec
+        self.store.apply(obj)
+        found = self.store.get(("ns", "emotion"))
+        assert found is not None and found.spec is not None
+        self.rollout: Tracked = found
+        targets: Any = SimpleNamespace(get=lambda _: None)
+        kinds: Any = SimpleNamespace(found=lambda *_: None)
+        self.inspector = Inspector(store=self.store, cache=self.cache, targets=targets, kinds=kinds)
+
+    def observe(self) -> Observation:
+        stand_in: Any = SimpleNamespace(problems=lambda _: (), obstacle=lambda *_: "")
+        observer = Observer(
+            cache=self.cache, store=self.store, inspector=stand_in, jobs=lambda _: {}, parking=stand_in
+        )
+        return observer.observe(self.rollout)
+
+    def reasons(self) -> list[str]:
+        return [problem.reason for problem in self.inspector.problems(self.rollout)]
+
+
+def see_pods(cache: ClusterCache) -> None:
+    for name in ("emotion-1", "emotion-2"):
+        see_deployment(cache, name)
+    see_slice(cache, [endpoint(pod) for pod in pods("emotion-1-5d8f7c9b44", 3)])
+
+
+def test_scenario_44_ready_endpoints_of_other_workloads_are_observed() -> None:
+    setup = Setup()
+    see_pods(setup.cache)
+    see_deployment(setup.cache, "emotion-3")
+    see_deployment(setup.cache, "emotion-shadow")
+    others = [*pods("emotion-3-5d8f7c9b44", 2), "emotion-batch-x2x9z", *pods("emotion-shadow-5d8f7c9b44", 1)]
+    see_slice(setup.cache, [endpoint(pod) for pod in others], name="more")
+    see_slice(setup.cache, [endpoint("emotion-batch-00000", ready=False)], name="not-ready")
+    observed = setup.observe()
+    assert observed.foreign == (
+        "Deployment emotion-3",
+        "Deployment emotion-3",
+        "Deployment emotion-shadow",
+        "pod emotion-batch-x2x9z",
+    )
+    assert observed.workloads["emotion-1"].ready == 3
+
+
+def test_scenario_43_pods_without_the_ports_are_observed_as_such() -> None:
+    setup = Setup()
+    see_pods(setup.cache)
+    see_slice(setup.cache, [endpoint(p) for p in pods("emotion-2-5d8f7c9b44", 2)], name="b", ports=())
+    seen = setup.observe().workloads["emotion-2"]
+    assert (seen.ready, seen.without_ports) == (0, 2)
+
+
+def test_every_setting_that_bends_shares_is_explained() -> None:
+    setup = Setup()
+    see_service(
+        setup.cache,
+        sessionAffinity="ClientIP",
+        internalTrafficPolicy="Local",
+        externalTrafficPolicy="Local",
+        trafficDistribution="PreferClose",
+        publishNotReadyAddresses=True,
+        clusterIP="None",
+    )
+    found = setup.observe().uneven
+    assert [problem.reason for problem in found] == [
+        "SessionAffinity",
+        "LocalTrafficPolicy",
+        "LocalTrafficPolicy",
+        "TrafficDistribution",
+        "NotReadyPublished",
+        "HeadlessService",
+    ]
+    assert all(": " in problem.message for problem in found)
+
+
+def overlapping(name: str, selector: dict[str, str], **labels: str) -> dict[str, Any]:
+    raw = manifests.deployment(name, labels=labels)
+    raw["spec"]["selector"] = {"matchLabels": selector}
+    return stored(raw)
+
+
+@pytest.mark.parametrize("wide", ["emotion-1", "emotion-2"])
+def test_a_selector_that_matches_the_other_versions_pods_is_refused(wide: str) -> None:
+    setup = Setup()
+    see_pods(setup.cache)
+    assert setup.reasons() == []
+    setup.cache.deployments.put(parse_deployment(overlapping(wide, {"app": "emotion"})))
+    assert setup.reasons() == ["SelectorsOverlap"]
+    message = setup.inspector.problems(setup.rollout)[0].message
+    assert "emotion-1" in message and "emotion-2" in message
+
+
+@pytest.mark.parametrize(
+    ("copy", "validations", "refused"),
+    [
+        ("emotion-2", False, False),  # a candidate copied from stable has its labels and one more
+        ("emotion-2", True, False),
+        ("emotion-1", False, False),  # back to what stable was copied from
+        ("emotion-1", True, True),  # validations of the original would also reach the copy
+    ],
+)
+def test_a_copy_shares_the_labels_of_its_original(copy: str, validations: bool, refused: bool) -> None:
+    jobs = [{"name": "smoke", "image": "i"}] if validations else []
+    setup = Setup(validations=jobs)
+    see_pods(setup.cache)
+    original = "emotion-1" if copy == "emotion-2" else "emotion-2"
+    for name in (original, copy):
+        selector = {"app": "emotion"} | ({LABEL_VERSION: "f1"} if name == copy else {})
+        raw = overlapping(name, selector, **({LABEL_VERSION: "f1"} if name == copy else {}))
+        if name == copy:
+            raw["metadata"]["labels"] = {LABEL_ROLLOUT: "emotion", LABEL_VERSION: "f1"}
+        setup.cache.deployments.put(parse_deployment(raw))
+    assert ("SelectorsOverlap" in setup.reasons()) is refused
+
+
+def test_scenario_45_pods_that_names_do_not_tell_apart_are_refused() -> None:
+    candidate = "emotion-" + "2" * 50
+    setup = Setup(candidate={"deployment": candidate})
+    see_deployment(setup.cache, "emotion-1")
+    see_deployment(setup.cache, candidate)
+    assert setup.reasons() == []
+    see_deployment(setup.cache, f"{candidate}-b", app="other")
+    assert setup.reasons() == ["AmbiguousNames"]
