@@ -13,7 +13,7 @@ from modelrollout.api.conditions import Phase
 from modelrollout.api.criteria import OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, ModelRolloutStatus
-from modelrollout.backtest import BacktestError, BacktestReport, Clock, Question, run
+from modelrollout.backtest import BacktestError, BacktestReport, Clock, Question, rehearsal, run
 from modelrollout.backtest.tracks import Past
 from modelrollout.decision import decide, due_criteria, needs_history, watched_deployments
 from modelrollout.decision.types import Observation, Sample, Workload
@@ -301,7 +301,7 @@ def live(
             decision = decide(spec=given, status=status, observed=observed, now=now)
             rest = decision.status is status and not decision.scales
             status = decision.status
-            told += [(now, each.reason, each.criterion) for each in decision.transitions]
+            told += [(now, each.reason, each.criterion) for each in rehearsal.told(decision)]
             counts |= {scale.deployment: scale.replicas for scale in decision.scales}
             if rest:
                 break

@@ -17,6 +17,7 @@ from modelrollout.api.status import (
     CriterionState,
     CriterionStatus,
     HistoryEntry,
+    HoldStatus,
     ModelRolloutStatus,
     ObservationStatus,
     OwnedDeployment,
@@ -104,6 +105,7 @@ STATUSES = _some(
     observation=_or_none(
         _some(ObservationStatus, started_at=TIMES, short_since=_or_none(TIMES), paused_seconds=AMOUNTS)
     ),
+    hold=_or_none(_some(HoldStatus, since=TIMES, counts_from=TIMES, reason=NAMES, message=MESSAGES)),
     pause=_or_none(
         _some(
             PauseStatus, at=TIMES, phase=st.sampled_from(Phase), reason=NAMES, message=MESSAGES,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from modelrollout.api.commands import Verb
 from modelrollout.api.conditions import Phase, Reason
-from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.api.schedule import Transition as Announcement
+from modelrollout.api.spec import ModelRolloutSpec, OnHoldDeadline
 from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResult
 from modelrollout.decision import Stage, decide, shadow_name, stage_of
 from modelrollout.decision.replicas import limits_of, minimum_ready
@@ -100,6 +101,9 @@ def plans(draw: st.DrawFn, *, phases: bool) -> Plan:
     }
     if draw(st.booleans()):
         spec["observation"] = {"duration": "20s"}
+    if draw(st.booleans()):
+        spec["holdDeadline"] = "20s"
+        spec["onHoldDeadline"] = draw(st.sampled_from(["Pause", "Rollback"]))
     if draw(st.integers(0, 9)) == 0:
         spec["rollback"]["immediate"] = True
     elif draw(st.integers(0, 9)) == 0:
@@ -164,6 +168,7 @@ class Watcher:
         self._weights(before, after)
         self._advance(before, observed, after)
         self._rollback(before, observed, after)
+        self._hold(before, decision)
         self._capacity(before, observed, decision)
         self._stale_view(before, observed, decision)
         if after is not before:
@@ -225,6 +230,10 @@ class Watcher:
                 ignored = criterion.name == "ignored" and sample.state is SampleState.NO_DATA
                 assert passes or ignored, f"advanced although {criterion.name} was {mode}"
                 assert self.world.time - sample.at <= spec.evaluation.interval.timedelta
+                if step.reached_at is not None and before.observation is None:
+                    asked = (sample.at - step.reached_at).total_seconds() - self.held
+                    wanted = duration.seconds if duration else 0
+                    assert asked >= wanted - 1e-6, "advanced on an answer from before the step's end"
 
     def _commands(self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus) -> None:
         """None is lost, none acts twice, and an abort wins over all that wait with it."""
@@ -263,6 +272,23 @@ class Watcher:
         assert name in after.rollback.message and "expected" in after.rollback.message
         entry = next(e for e in after.criteria if e.name == name)
         assert entry.state is CriterionState.FAIL and entry.value == sample.value
+
+    def _hold(self, before: ModelRolloutStatus, decision: Decision) -> None:
+        """A hold is told once when it begins and once when it ends; only its deadline ends it otherwise."""
+        after = decision.status
+        told = [each.announcement for each in decision.transitions]
+        same = before.run is not None and after.run is not None and before.run.id == after.run.id
+        if same and after.rollback is None and after.run is not None and after.run.finished_at is None:
+            begins = before.hold is None and after.hold is not None
+            ends = before.hold is not None and after.hold is None
+            assert (told.count(Announcement.HELD), told.count(Announcement.HOLD_ENDED)) == (begins, ends)
+        if after.rollback is not None or after.run is None or after.run.finished_at is not None:
+            assert after.hold is None
+        spec, rollback = self.world.spec, after.rollback
+        if before.rollback is None and rollback and rollback.reason == Reason.HOLD_DEADLINE_EXCEEDED:
+            assert before.hold is not None and spec.hold_deadline is not None
+            assert spec.on_hold_deadline is OnHoldDeadline.ROLLBACK
+            assert self.world.time - before.hold.since >= spec.hold_deadline.timedelta
 
     def _capacity(self, before: ModelRolloutStatus, observed: Observation, decision: Decision) -> None:
         """No action takes ready pods below what is promised."""

@@ -101,6 +101,59 @@ def test_an_outage_of_prometheus_holds_and_is_said(
     assert operator.get("/healthz")[0] == 200
 
 
+@pytest.fixture
+def mortal(emotion: World, exporter: Exporter, candidate: Pod) -> Iterator[Prometheus]:
+    """A Prometheus of the test's own, to be stopped."""
+    with Prometheus.start(exporter=exporter, scrape_interval=0.5) as own:
+        own.wait_for(
+            f'count_over_time(model_requests_total{{namespace="{emotion.namespace}",code="200"}}[1m]) > 3'
+        )
+        yield own
+
+
+def test_no_step_ends_on_what_was_good_before_its_end(
+    emotion: World, mortal: Prometheus, start_operator: StartOperator
+) -> None:
+    """With an interval of an hour, all that is known is from the beginning of the step."""
+    start_operator(prometheus=mortal.url)
+    plan = m.steps(50, duration="5s")
+    emotion.create(m.rollout(plan=plan, criteria=[MISMATCH], evaluation={"interval": "1h"}))
+    at_half(emotion)
+    mortal.stop()
+    held = emotion.until(lambda: emotion.status().get("hold"), what="the hold")
+    assert held["reason"] == "PrometheusUnavailable"
+    time.sleep(2)
+    assert emotion.status()["step"]["weight"] == 50
+    assert (emotion.replicas("emotion-1"), emotion.replicas("emotion-2")) == (2, 2)
+
+
+def test_a_hold_is_told_once_when_it_begins_and_once_when_it_ends(
+    emotion: World, mortal: Prometheus, start_operator: StartOperator
+) -> None:
+    """Also where another operator takes over in the middle of it."""
+    first = start_operator(prometheus=mortal.url)
+    start_operator("operator-1", leading=False, prometheus=mortal.url)
+    plan = m.steps(50, duration="4s")
+    emotion.create(m.rollout(plan=plan, criteria=[MISMATCH], evaluation={"interval": "2s"}))
+    at_half(emotion)
+    mortal.stop()
+    emotion.until(lambda: told(emotion).count("PrometheusUnavailable") == 1, what="the Event of the hold")
+    assert emotion.status()["hold"]["reason"] == "PrometheusUnavailable"
+    first.kill()
+    time.sleep(20)  # the lease runs out and the other one acts
+    assert emotion.status()["step"]["weight"] == 50
+    mortal.run()
+    emotion.until_phase("Succeeded", seconds=60)
+    assert told(emotion).count("PrometheusUnavailable") == 1
+    assert told(emotion).count("HoldEnded") == 1
+    assert "hold" not in emotion.status()
+
+
+def told(world: World) -> list[str]:
+    """Reasons of all Events of the rollout."""
+    return [reason for reason, _ in world.events()]
+
+
 def test_steady_ticks_ask_prometheus_and_write_nothing(
     emotion: World, candidate: Pod, prometheus: Prometheus, start_operator: StartOperator
 ) -> None:

@@ -104,6 +104,7 @@ class Reason(StrEnum):
     # How it ended
     CRITERION_BREACHED = "CriterionBreached"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
+    HOLD_DEADLINE_EXCEEDED = "HoldDeadlineExceeded"
     CANDIDATE_DELETED = "CandidateDeleted"
     ABORTED = "Aborted"
     SUPERSEDED = "Superseded"
@@ -123,6 +124,7 @@ class Reason(StrEnum):
     NO_DATA = "NoData"
     QUERY_FAILED = "QueryFailed"
     PROMETHEUS_UNAVAILABLE = "PrometheusUnavailable"
+    HOLD_ENDED = "HoldEnded"
     NOT_EVALUATED = "NotEvaluated"
     # Weight
     WEIGHT_REACHED = "WeightReached"

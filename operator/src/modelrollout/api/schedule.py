@@ -34,6 +34,8 @@ class Transition(StrEnum):
     STEP = "Step"
     PAUSED = "Paused"
     RESUMED = "Resumed"
+    HELD = "Held"
+    HOLD_ENDED = "HoldEnded"
     APPROVAL_NEEDED = "ApprovalNeeded"
     WARNING = "Warning"
     ROLLING_BACK = "RollingBack"

@@ -26,6 +26,13 @@ class Approval(StrEnum):
     REQUIRED = "Required"
 
 
+class OnHoldDeadline(StrEnum):
+    """What ends a hold that has lasted too long."""
+
+    PAUSE = "Pause"
+    ROLLBACK = "Rollback"
+
+
 class KeepStable(StrEnum):
     """What stays of stable during observation."""
 
@@ -228,6 +235,16 @@ class ModelRolloutSpec(SpecModel):
         default=PositiveDuration("10m"),
         description="A candidate whose pods make no progress towards readiness for this long is rolled "
         "back. Pauses do not count.",
+    )
+    hold_deadline: PositiveDuration | None = Field(
+        default=None,
+        description="How long a run may be held because Prometheus does not answer or has no data; by "
+        "default for ever. Pauses do not count.",
+    )
+    on_hold_deadline: OnHoldDeadline = Field(
+        default=OnHoldDeadline.PAUSE,
+        description="What is done after holdDeadline. Pause: hold until a person decides, even if data comes "
+        "back. Rollback: all traffic back to stable.",
     )
     paused: Bool = Field(
         default=False, description="Hold where it is until this is false again. Breaches still roll back."

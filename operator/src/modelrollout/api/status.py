@@ -226,6 +226,17 @@ class PauseStatus(StatusModel):
     criterion: str | None = Field(default=None, max_length=63, description="The criterion that asked for it.")
 
 
+class HoldStatus(StatusModel):
+    """A hold: the run waits because Prometheus does not answer, refuses a query or has no data."""
+
+    since: Timestamp = Field(description="When it began.")
+    counts_from: Timestamp = Field(
+        description="When the time of spec.holdDeadline began: as since, but later by what pauses took of it."
+    )
+    reason: str = Field(max_length=64, description="PrometheusUnavailable, QueryFailed or NoData.")
+    message: Message = _message("What is missing.")
+
+
 class RollbackStatus(StatusModel):
     """The return to stable, under way or done."""
 
@@ -310,6 +321,9 @@ class ModelRolloutStatus(StatusModel):
     shadow: ShadowStatus | None = Field(default=None, description="The shadow phase of this run.")
     observation: ObservationStatus | None = Field(default=None, description="The observation of this run.")
     pause: PauseStatus | None = Field(default=None, description="Present while paused.")
+    hold: HoldStatus | None = Field(
+        default=None, description="Present while the run is held for lack of data."
+    )
     rollback: RollbackStatus | None = Field(default=None, description="The return to stable of this run.")
     rolled_back_from: RolledBackCandidate | None = Field(
         default=None, description="The candidate that is not tried again by itself."

@@ -4,13 +4,14 @@ clock."""
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.durations import Duration
+from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import Approval, ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.backtest.firings import Course, History
@@ -21,6 +22,7 @@ from modelrollout.decision.types import Decision, Observation, Point, Sample, Tr
 Place = tuple[int | None, int]
 
 _MOST_CALLS_AT_ONCE: Final = 20
+_HOLDS: Final = (Announcement.HELD, Announcement.HOLD_ENDED)
 _NEVER: Final = Duration("366d")
 _OVER: Final = (Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.IDLE, Phase.INVALID)
 
@@ -145,7 +147,7 @@ class Rehearsal:
             decision = decide(spec=self._spec, status=self._status, observed=self._observe(tick), now=now)
             changed = decision.status is not self._status
             self._status = decision.status
-            self._events += [Happened(at=now, transition=each) for each in decision.transitions]
+            self._events += [Happened(at=now, transition=each) for each in told(decision)]
             self._note(now)
             for scale in decision.scales:
                 self._counts[scale.deployment] = scale.replicas
@@ -213,6 +215,11 @@ class Rehearsal:
         )
 
 
+def told(decision: Decision) -> Iterator[Transition]:
+    """The transitions of a decision without holds: they depend on when it is looked, and NoData is shown."""
+    return (each for each in decision.transitions if each.announcement not in _HOLDS)
+
+
 def undisturbed(spec: ModelRolloutSpec) -> ModelRolloutSpec:
     """The spec without what the past cannot show: the shadow, validations and people are taken as agreeing.
 
@@ -222,4 +229,4 @@ def undisturbed(spec: ModelRolloutSpec) -> ModelRolloutSpec:
     steps = tuple(step.model_copy(update={"approval": Approval.NOT_REQUIRED}) for step in spec.steps)
     evaluation = spec.evaluation.model_copy(update={"interval": _NEVER})
     changes = {"shadow": None, "validations": (), "paused": False, "steps": steps, "evaluation": evaluation}
-    return spec.model_copy(update=changes)
+    return spec.model_copy(update={**changes, "hold_deadline": None})

@@ -8,7 +8,7 @@ from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus, RunResult
-from modelrollout.decision import pauses, phases, runs, validation
+from modelrollout.decision import holds, pauses, phases, runs, validation
 from modelrollout.decision.commands import handle_commands
 from modelrollout.decision.draft import Blocker, Draft, Stage
 from modelrollout.decision.evaluation import Evaluation
@@ -86,6 +86,9 @@ def _run(draft: Draft) -> Evaluation | None:
     phases.prepare(draft)
     evaluation = phases.measure(draft)
     if draft.stage is Stage.REVERTING or phases.overdue(draft):
+        return evaluation
+    holds.follow(draft, evaluation)
+    if holds.overdue(draft):
         return evaluation
     pauses.follow_spec(draft)
     upcoming = phases.upcoming_step(draft)
@@ -169,6 +172,8 @@ def _hold(draft: Draft, problems: tuple[Problem, ...]) -> Evaluation | None:
 def _restart_deadlines(draft: Draft) -> None:
     """A problem is gone: the time that it took does not count towards the deadline."""
     step, observation, run = draft.status.step, draft.status.observation, draft.run
+    if draft.status.hold is not None:
+        draft.set(hold=draft.status.hold.model_copy(update={"counts_from": draft.now}))
     if step is not None and step.progressed_at is not None:
         draft.set(step=step.model_copy(update={"progressed_at": draft.now}))
     if observation is not None and observation.short_since is not None:

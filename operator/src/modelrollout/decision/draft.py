@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from modelrollout.api.conditions import Phase, Reason
-from modelrollout.api.criteria import CompareTo, Criterion
+from modelrollout.api.criteria import CompareTo, Criterion, NoDataPolicy, OnBreach
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec, Step
 from modelrollout.api.status import ModelRolloutStatus, RunStatus, StepStatus
@@ -34,6 +34,12 @@ def baseline_criteria(spec: ModelRolloutSpec) -> tuple[Criterion, ...]:
     if spec.baseline is None:
         return ()
     return tuple(c for c in spec.criteria if c.compare is not None and c.compare.to is CompareTo.BASELINE)
+
+
+def baseline_binds(criterion: Criterion) -> bool:
+    """Whether a run waits for the baseline of this criterion."""
+    advisory = criterion.dry_run or criterion.on_breach is OnBreach.WARN
+    return not advisory and criterion.no_data is not NoDataPolicy.IGNORE
 
 
 def next_step(spec: ModelRolloutSpec, step: StepStatus | None) -> int | None:

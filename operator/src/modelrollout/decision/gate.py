@@ -18,6 +18,9 @@ from modelrollout.decision.reach import reach_blockers
 from modelrollout.decision.replicas import Counts, candidate_count, settled
 from modelrollout.decision.validation import all_succeeded, describe_open, validations_before
 
+_OLDEST = timedelta(seconds=30)
+"""Age beyond which no value lets a run go on, however long the interval is."""
+
 
 def target_of(draft: Draft) -> Counts:
     """The pods of both versions that the stage asks for."""
@@ -70,9 +73,7 @@ def step_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterator[Block
     if draft.run.skip_analysis:
         return
     yield from criteria_blockers(draft, evaluation)
-    ends = step_ends_at(draft)
-    if ends is not None and draft.now < ends:
-        yield _duration(ends)
+    yield from _duration(draft)
     upcoming = next_step(spec, step)
     if upcoming is None:
         return
@@ -124,23 +125,49 @@ def criteria_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterator[B
         yield Blocker(reason=reason, message="; ".join(_shown(entry) for entry in held))
 
 
+def stage_began_at(draft: Draft) -> datetime | None:
+    """When the candidate was first measured as the present stage wants it."""
+    status = draft.status
+    if draft.stage is Stage.SHADOW and status.shadow is not None:
+        return status.shadow.started_at
+    if draft.stage is Stage.STEP and status.step is not None:
+        return status.step.reached_at
+    if draft.stage is Stage.OBSERVING and status.observation is not None:
+        return status.observation.started_at
+    return None
+
+
+def stage_ends_at(draft: Draft) -> datetime | None:
+    """When the duration of the present stage is over; None where it has none or has not begun."""
+    spec, status = draft.spec, draft.status
+    assert spec is not None
+    if draft.stage is Stage.SHADOW and status.shadow is not None and spec.shadow is not None:
+        seconds = spec.shadow.duration.seconds + status.shadow.paused_seconds
+        return status.shadow.started_at + timedelta(seconds=seconds)
+    if draft.stage is Stage.STEP and status.step is not None:
+        return step_ends_at(draft)
+    if draft.stage is Stage.OBSERVING and status.observation is not None:
+        seconds = spec.observation.duration.seconds if spec.observation else 0.0
+        seconds += status.observation.paused_seconds
+        return status.observation.started_at + timedelta(seconds=seconds)
+    return None
+
+
 def freshness_blocker(draft: Draft, evaluation: Evaluation | None) -> Blocker | None:
-    """Going on needs values that are not older than one interval and that the present stage has made."""
+    """Going on needs values that were asked for after the stage's duration ended, and not long ago.
+
+    What was good before says nothing of the end: Prometheus may have died since, and with an interval of an
+    hour the last value may be an hour old.
+    """
     if evaluation is None:
         return None
-    status, since = draft.status, None
-    if draft.stage is Stage.SHADOW and status.shadow is not None:
-        since = status.shadow.started_at
-    elif draft.stage is Stage.STEP and status.step is not None:
-        since = status.step.reached_at
-    elif draft.stage is Stage.OBSERVING and status.observation is not None:
-        since = status.observation.started_at
-    oldest = draft.now - draft.interval
+    began, ended = stage_began_at(draft), stage_ends_at(draft)
+    oldest = draft.now - min(draft.interval, _OLDEST)
     for name in _binding_names(draft):
         verdict = evaluation.verdicts.get(name)
         if verdict is None:
             continue
-        if verdict.at is None or verdict.at < oldest or (since is not None and verdict.at <= since):
+        if verdict.at is None or verdict.at < max(oldest, ended or oldest) or verdict.at <= (began or oldest):
             text = "the next evaluation of the criteria"
             return Blocker(reason=Reason.WAITING_FOR_CRITERIA, message=text, silent=True)
     return None
@@ -157,10 +184,11 @@ def _shown(entry: CriterionStatus) -> str:
     return f"criterion {entry.name} ({entry.state}: {entry.message})"
 
 
-def _duration(ends: datetime) -> Blocker:
-    return Blocker(
-        reason=Reason.WAITING_FOR_DURATION, message=f"its end at {format_timestamp(ends)}", until=ends
-    )
+def _duration(draft: Draft) -> Iterator[Blocker]:
+    ends = stage_ends_at(draft)
+    if ends is not None and draft.now < ends:
+        text = f"its end at {format_timestamp(ends)}"
+        yield Blocker(reason=Reason.WAITING_FOR_DURATION, message=text, until=ends)
 
 
 def shadow_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterator[Blocker]:
@@ -171,9 +199,7 @@ def shadow_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterator[Blo
         yield Blocker(reason=Reason.WAITING_FOR_PODS, message="the pods of the shadow to be ready")
         return
     yield from criteria_blockers(draft, evaluation)
-    ends = shadow.started_at + timedelta(seconds=spec.shadow.duration.seconds + shadow.paused_seconds)
-    if draft.now < ends:
-        yield _duration(ends)
+    yield from _duration(draft)
     if spec.shadow.approval is Approval.REQUIRED and shadow.approved_at is None:
         yield approval_blocker("that clients see the candidate")
     if not validations_before(spec, 0):
@@ -188,10 +214,7 @@ def observation_blockers(draft: Draft, evaluation: Evaluation | None) -> Iterato
         ready = f"{draft.candidate.ready} of {draft.total} candidate pods"
         yield Blocker(reason=Reason.WAITING_FOR_PODS, message=f"all pods to be ready ({ready} are)")
     yield from criteria_blockers(draft, evaluation)
-    seconds = (spec.observation.duration.seconds if spec.observation else 0.0) + observation.paused_seconds
-    ends = observation.started_at + timedelta(seconds=seconds)
-    if draft.now < ends:
-        yield _duration(ends)
+    yield from _duration(draft)
 
 
 def blockers(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]:

@@ -13,7 +13,7 @@ from modelrollout.api.status import (
     PodsStatus,
     WeightStatus,
 )
-from modelrollout.decision import phases, replicas, validation
+from modelrollout.decision import holds, phases, replicas, validation
 from modelrollout.decision.conditions import derive_conditions
 from modelrollout.decision.draft import Draft, Stage
 from modelrollout.decision.evaluation import Evaluation, due_baselines, due_criteria
@@ -237,6 +237,9 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
     left = phases.deadline_of(draft)
     if left is not None and left > timedelta():
         yield left  # a first version that is late has no way back: nothing happens by the clock
+    held = holds.left_of(draft)
+    if held is not None and held > timedelta():
+        yield held
     if _shadow(draft) is not None and draft.run.started_at == now:
         yield _RETRY  # the copy was not looked at in the tick in which the run began
     late = validation.next_timeout(spec, draft.status, now)

@@ -31,7 +31,7 @@ def pause(draft: Draft, *, reason: Reason, message: str, criterion: str | None =
         reason,
         message,
         criterion=criterion,
-        warning=criterion is not None,
+        warning=criterion is not None or reason is Reason.HOLD_DEADLINE_EXCEEDED,
         announcement=Announcement.APPROVAL_NEEDED if approval else Announcement.PAUSED,
     )
 
@@ -57,6 +57,11 @@ def resume(draft: Draft, message: str = "The run goes on.") -> None:
 def _shifted_clocks(status: ModelRolloutStatus, start: datetime, end: datetime) -> dict[str, object]:
     changes: dict[str, object] = {}
     step, shadow, observation, run = status.step, status.shadow, status.observation, status.run
+    hold, pause = status.hold, status.pause
+    if hold is not None:
+        again = pause is not None and pause.reason == Reason.HOLD_DEADLINE_EXCEEDED  # all of it, once more
+        from_ = end if again else _later(hold.counts_from, start, end)
+        changes["hold"] = hold.model_copy(update={"counts_from": from_})
     if observation is not None:
         paused = observation.paused_seconds + _overlap(observation.started_at, start, end)
         update: dict[str, object] = {"paused_seconds": paused}

@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from modelrollout.api.conditions import Phase, Reason
-from modelrollout.api.criteria import NoDataPolicy, OnBreach
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import BaselineStatus, RunResult, ShadowStatus
 from modelrollout.decision import pauses, runs, validation
-from modelrollout.decision.draft import STAGE_PHASES, Blocker, Draft, Stage, baseline_criteria, next_step
+from modelrollout.decision.draft import (
+    STAGE_PHASES,
+    Blocker,
+    Draft,
+    Stage,
+    baseline_binds,
+    baseline_criteria,
+    next_step,
+)
 from modelrollout.decision.evaluation import Evaluation, evaluate, sticky_criteria
 from modelrollout.decision.gate import stage_name, weight_reached
 from modelrollout.decision.limits import is_finite, special_text
@@ -247,8 +254,7 @@ def record_baseline(draft: Draft) -> Blocker | None:
                 )
             )
             continue
-        advisory = criterion.dry_run or criterion.on_breach is OnBreach.WARN
-        if sample is None or not (advisory or criterion.no_data is NoDataPolicy.IGNORE):
+        if sample is None or baseline_binds(criterion):
             missing.append(f"{criterion.name} ({why})")
     if missing:
         text = f"the baseline of stable over {spec.baseline.window}: {'; '.join(missing)}"

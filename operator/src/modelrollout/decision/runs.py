@@ -47,7 +47,7 @@ def start_run(
         owned = (*owned, made)[-_OWNED_LIMIT:]
     draft.set(
         run=run, candidate=name, owned=owned, step=None, criteria=(), baseline=(), shadow=None,
-        observation=None, pause=None, rollback=None, rolled_back_from=None, validations=(),
+        observation=None, pause=None, hold=None, rollback=None, rolled_back_from=None, validations=(),
     )  # fmt: skip
     draft.say(reason, message, announcement=Announcement.STARTED)
     if skip_analysis:
@@ -99,7 +99,7 @@ def start_rollback(
         criterion=criterion,
         result=result,
     )
-    draft.set(rollback=rollback, pause=None)
+    draft.set(rollback=rollback, pause=None, hold=None)
     draft.enter(Phase.ROLLING_BACK, reason, message)
     draft.say(
         reason,
@@ -157,6 +157,7 @@ def succeed(draft: Draft) -> None:
         stable=run.candidate,
         previous_stable=before,
         pause=None,
+        hold=None,
         step=None,
         observation=None,
     )

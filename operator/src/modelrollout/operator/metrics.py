@@ -23,6 +23,7 @@ FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 NAMES = ("namespace", "name")
 OTHER_CAUSES: Final = (
     Reason.DEADLINE_EXCEEDED,
+    Reason.HOLD_DEADLINE_EXCEEDED,
     Reason.CANDIDATE_DELETED,
     Reason.ABORTED,
     Reason.ROLLED_BACK_BY_COMMAND,

@@ -25,6 +25,8 @@ from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
 
 TOLERANCE: Final = 0.1
+FRESH_AGAIN: Final = 0.5
+"""Seconds from one question to the next where a run waits for nothing but new values."""
 
 
 class Reconciler:
@@ -120,8 +122,9 @@ class Reconciler:
         wait = None if decision.requeue_after is None else max(0.0, decision.requeue_after.total_seconds())
         if spec is not None and (decision.evaluate or decision.record_baseline):
             interval = spec.evaluation.interval.seconds
-            if wait == 0:  # only fresh values are missing; but no oftener than Prometheus can have new ones
-                rollout.evaluate_at = min(rollout.evaluate_at, max(now, rollout.evaluated_at + interval / 4))
+            if wait == 0:  # only fresh values are missing: one question, but no loop of them
+                soon = rollout.evaluated_at + min(interval / 4, FRESH_AGAIN)
+                rollout.evaluate_at = min(rollout.evaluate_at, max(now, soon))
             until = max(0.0, rollout.evaluate_at - now)
             # `decide` asks for a tick one interval after the last values; the evaluator knows better when
             # new ones can have been scraped.
