@@ -405,6 +405,33 @@ async def test_the_contract_counts_the_pods_that_break_it(
     assert await breaking(configSha256="d" * 64) == 3.0
 
 
+async def test_the_contract_is_broken_by_a_pod_whose_model_was_exchanged_while_it_ran(
+    exporter: Exporter, prometheus: Prometheus, namespace: str
+) -> None:
+    """By a reload, say: the pod and its version are the same, what it serves is not what was validated."""
+    pods = [candidate(exporter, namespace, number) for number in range(2)]
+    info = {"encoder": "minilm", "config_sha256": "c" * 64, "dimension": "384"}
+
+    async def breaking() -> float | None:
+        return (await ask(prometheus, namespace, "contract", args={"dimension": "384"}, max=0)).value
+
+    scraped(prometheus, *pods)
+    assert await breaking() == 0.0
+    with exporter.together():
+        pods[0].drop("model_info", artifact_sha256="a" * 64, **info)
+        pods[0].set("model_info", 1, artifact_sha256="e" * 64, **info)
+    scraped(prometheus, *pods)
+    assert await breaking() == 1.0
+    with exporter.together():  # and when it is exchanged back: another one served in between
+        pods[0].drop("model_info", artifact_sha256="e" * 64, **info)
+        pods[0].set("model_info", 1, artifact_sha256="a" * 64, **info)
+    scraped(prometheus, *pods)
+    assert await breaking() == 1.0
+    pods[0].remove()
+    prometheus.wait_for(f'absent(up{{namespace="{namespace}",pod="{pods[0].name}"}})', timeout=60)
+    assert await breaking() == 0.0, "a pod that is gone breaks nothing"
+
+
 async def test_values_that_are_not_a_number_are_no_data(
     exporter: Exporter, prometheus: Prometheus, namespace: str
 ) -> None:

@@ -147,7 +147,8 @@ PRESETS: Final = MappingProxyType(
             Unit.RATIO, suggested="min: 75%, pauseBelow: 85%",
         ),
         Preset.CONTRACT: _info(
-            "Candidate pods whose artefact, configuration, encoder or dimension is not the expected one.",
+            "Candidate pods whose artefact, configuration, encoder or dimension is not the expected one, or "
+            "whose artefact (`artifact_sha256`) was exchanged while they ran.",
             Unit.COUNT, one_of=CONTRACT_ARGS, samples=False, suggested="max: 0",
         ),
     }

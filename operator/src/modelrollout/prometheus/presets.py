@@ -25,6 +25,8 @@ Args = Mapping[str, str]
 PSI_FLOOR: Final = "0.0001"
 """A label that one side never predicts counts as one in ten thousand, or the index would be infinite."""
 
+_REMEMBERED: Final = "1d"
+"""How long it is known which artefacts a pod has served."""
 _LONGEST_GAP: Final = "1d:5m"
 """How long ago the last scrape before a gap may have been, and how closely it is looked for: one look in five
 minutes finds every sample, as an instant selector looks back so far."""
@@ -192,10 +194,18 @@ def _mean_confidence(args: Args) -> PresetQuery:
 
 
 def _contract(args: Args) -> PresetQuery:
-    """Pods that do not say what is expected of them; 0 only if at least one pod says anything."""
+    """Pods that do not say what is expected of them, or that serve another artefact than they began with; 0
+    only if at least one pod says anything.
+
+    A rollout replaces pods and never changes what one of them serves, so a pod of which two digests are known
+    has had its model exchanged behind the operator's back. Pods that are gone do not count.
+    """
     expected = [m for name, label in _CONTRACT_LABELS.items() for m in _equal(label, args, name)]
     everyone, good = _select("model_info", args), _select("model_info", args, *expected)
-    return PresetQuery(value=f"count({everyone} unless {good}) or 0 * count({everyone})")
+    digests = f"count by (pod, model, artifact_sha256) (last_over_time({everyone}[{_REMEMBERED}]))"
+    changed = f"count by (pod) (count by (pod, model) ({digests}) > 1) and on (pod) {everyone}"
+    unexpected = f"count by (pod) ({everyone} unless {good})"
+    return PresetQuery(value=f"count({unexpected} or ({changed})) or 0 * count({everyone})")
 
 
 _BUILDERS: Final[Mapping[Preset, Callable[[Args], PresetQuery]]] = MappingProxyType(
