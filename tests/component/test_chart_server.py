@@ -35,6 +35,11 @@ CHOICES: list[list[Json]] = [
         {"networkPolicy": {"enabled": True, "extraEgress": [{"ports": [{"port": 443, "protocol": "TCP"}]}]}},
     ],
     [{}, {"podDisruptionBudget": {"enabled": False}}],
+    [
+        {},
+        {"admin": {"secretName": "admin"}},
+        {"admin": {"secretName": "a", "ingressFrom": [{"podSelector": {}}]}},
+    ],
     [{}, {"tests": {"enabled": False}}],
     [{}, {"image": {"digest": "sha256:" + "0" * 64}}, {"imagePullSecrets": [{"name": "registry"}]}],
     [
@@ -134,7 +139,8 @@ def test_the_network_policy_admits_whom_it_must(rendered: list[tuple[Json, list[
     for values, objects in rendered:
         for policy in of_kind(objects, "NetworkPolicy"):
             given = values["networkPolicy"].get("ingressFrom")
-            (rule,) = policy["spec"]["ingress"]
+            rule, *others = policy["spec"]["ingress"]
+            assert all(port["port"] == "admin" for other in others for port in other["ports"])
             assert ("from" in rule) == bool(given), values
             peers = rule.get("from", [])
             assert peers[:1] == (given or [])
@@ -159,6 +165,40 @@ def test_the_server_accepts_the_environment() -> None:
     assert settings.port == container["ports"][0]["containerPort"]
 
 
+def test_without_a_secret_there_is_no_admin_port() -> None:
+    text = json.dumps(render(SERVER, {"networkPolicy": {"enabled": True}}))
+    assert "ADMIN" not in text and '"admin"' not in text
+
+
+def test_the_admin_port_has_its_token_from_a_secret_and_is_closed_to_clients() -> None:
+    closed = {"networkPolicy": {"enabled": True}, "admin": {"secretName": "reloads", "secretKey": "key"}}
+    objects = render(SERVER, closed)
+    deployment = of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]
+    container = deployment["containers"][0]
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["INFERENCE_ADMIN_TOKEN_FILE"] == "/etc/inference/admin/token"
+    assert environment["INFERENCE_ADMIN_PORT"] == "8081"
+    assert {"name": "admin", "containerPort": 8081} in container["ports"]
+    secret = {"secretName": "reloads", "items": [{"key": "key", "path": "token"}]}
+    assert {"name": "admin", "secret": secret} in deployment["volumes"]
+    assert {"name": "admin", "mountPath": "/etc/inference/admin", "readOnly": True} in container[
+        "volumeMounts"
+    ]
+    assert {port["targetPort"] for port in only(objects, "Service")["spec"]["ports"]} == {"http"}
+
+    def let_in(values: Json) -> list[Json]:
+        policy = only(render(SERVER, values), "NetworkPolicy")
+        return [
+            rule for rule in policy["spec"]["ingress"] if any(p["port"] == "admin" for p in rule["ports"])
+        ]
+
+    assert let_in(closed) == []
+    some = [{"namespaceSelector": {"matchLabels": {"team": "ml"}}}]
+    assert [r["from"] for r in let_in({**closed, "admin": {"secretName": "a", "ingressFrom": some}})] == [
+        some
+    ]
+
+
 REFUSED: list[tuple[Json, str]] = [
     ({"stable": "v9"}, "stable is"),
     ({"rollout": {"candidate": "v9"}}, "rollout.candidate is"),
@@ -169,6 +209,8 @@ REFUSED: list[tuple[Json, str]] = [
     ({"rollout": {"spec": {"replicas": 3}}}, "replicas"),
     ({"rollout": {"spec": {"stable": {}}}}, "stable"),
     ({"service": {"port": 0}}, "port"),
+    ({"admin": {"port": 8080}}, "port"),
+    ({"admin": {"token": "in the values"}}, "token"),
     ({"image": {"digest": "sha256:short"}}, "digest"),
     ({"podMonitor": {"interval": "10"}}, "interval"),
     ({"candidate": "v1-1"}, "candidate"),

@@ -55,8 +55,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   {{- range $name, $value := mergeOverwrite (deepCopy $root.Values.env) (default dict $version.env) }}
   - {name: {{ $name }}, value: {{ $value | quote }}}
   {{- end }}
+  {{- with $root.Values.admin }}
+  {{- if .secretName }}
+  - {name: INFERENCE_ADMIN_TOKEN_FILE, value: /etc/inference/admin/token}
+  - {name: INFERENCE_ADMIN_PORT, value: {{ .port | quote }}}
+  {{- end }}
+  {{- end }}
   ports:
   - {name: http, containerPort: 8080}
+  {{- if $root.Values.admin.secretName }}
+  - {name: admin, containerPort: {{ $root.Values.admin.port }}}
+  {{- end }}
   startupProbe:
     httpGet: {path: /health/startup, port: http}
     periodSeconds: 1
@@ -74,6 +83,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: logs, mountPath: /var/log/inference}
+  {{- if $root.Values.admin.secretName }}
+  - {name: admin, mountPath: /etc/inference/admin, readOnly: true}
+  {{- end }}
   {{- with $root.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -13,6 +13,8 @@ from inference_server.errors import SettingsError
 
 LOG_TO_FILE = "file"
 LOG_TO_STDOUT = "stdout"
+SHORTEST_TOKEN = 16
+"""Characters of an admin token. A shorter one is refused: it could be guessed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +26,9 @@ class Settings:
         models_root: only artefacts below this directory may be loaded by a reload.
         encoder: replaces the encoder that the artefacts name, when given.
         version: reported instead of the artefacts' own version, when given.
-        reload_token_file: file with a token that a reload must present; ``None`` asks for none.
+        admin_token_file: file with the token that the admin port asks for; ``None``: there is no such port,
+            and the model cannot be exchanged while it serves.
+        admin_port: where that is, on the same host.
         workers: threads that predict; one each of the processor's cores at most makes sense.
         max_batch: most texts of several waiting requests that one call of the predictor takes; 1 joins none.
         queue_size: most texts that may wait; more are refused as overload.
@@ -48,7 +52,8 @@ class Settings:
     models_root: Path = Path("/models")
     encoder: str | None = None
     version: str | None = None
-    reload_token_file: Path | None = None
+    admin_token_file: Path | None = None
+    admin_port: int = 8081
     host: str = "0.0.0.0"  # noqa: S104 - the network namespace of a pod is its own
     port: int = 8080
     pod_name: str = ""
@@ -88,7 +93,8 @@ class Settings:
             models_root=Path(read.text("INFERENCE_MODELS_ROOT", "/models")),
             encoder=read.optional("INFERENCE_ENCODER"),
             version=read.optional("INFERENCE_MODEL_VERSION"),
-            reload_token_file=read.path("INFERENCE_RELOAD_TOKEN_FILE"),
+            admin_token_file=read.token_file(),
+            admin_port=read.admin_port(),
             host=read.text("INFERENCE_HOST", "0.0.0.0"),  # noqa: S104
             port=read.integer("INFERENCE_PORT", 8080, low=0, high=65535),
             pod_name=read.text("POD_NAME", read.text("HOSTNAME", "")),
@@ -179,6 +185,47 @@ class _Reader:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SettingsError(name, expected="an address such as http://emotion-shadow:8080", seen=raw)
         return raw.rstrip("/")
+
+    def token_file(self) -> Path | None:
+        """The file of the admin token, which must hold one; without a file there is no admin port."""
+        if self.optional("INFERENCE_RELOAD_TOKEN_FILE"):
+            raise SettingsError(
+                "INFERENCE_RELOAD_TOKEN_FILE",
+                expected="INFERENCE_ADMIN_TOKEN_FILE instead: a reload is asked for on the admin port",
+                seen="the former name",
+            )
+        name = "INFERENCE_ADMIN_TOKEN_FILE"
+        path = self.path(name)
+        if path is None:
+            return None
+        try:
+            token = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                name, expected="a file with the admin token", seen=f"{path}: {type(error).__name__}"
+            ) from error
+        if len(token) < SHORTEST_TOKEN:
+            raise SettingsError(
+                name,
+                expected=f"a token of {SHORTEST_TOKEN} characters at least in {path}",
+                seen=f"{len(token)} characters",
+            )
+        return path
+
+    def admin_port(self) -> int:
+        name = "INFERENCE_ADMIN_PORT"
+        if self.optional(name) and not self.optional("INFERENCE_ADMIN_TOKEN_FILE"):
+            raise SettingsError(
+                name,
+                expected="INFERENCE_ADMIN_TOKEN_FILE beside it: there is no admin port without a token",
+                seen="no token",
+            )
+        port = self.integer(name, 8081, low=0, high=65535)
+        if self.optional("INFERENCE_ADMIN_TOKEN_FILE") is None:
+            return port  # nothing listens there
+        if port and port == self.integer("INFERENCE_PORT", 8080, low=0, high=65535):
+            raise SettingsError(name, expected="another port than INFERENCE_PORT", seen=str(port))
+        return port
 
     def log_outputs(self) -> frozenset[str]:
         name = "INFERENCE_LOG_OUTPUTS"

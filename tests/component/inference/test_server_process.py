@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from inference_server.loadgen.http import HttpClient, LostRequestError
 from inference_server.loadgen.run import LoadGenerator, Plan
@@ -224,3 +225,42 @@ def test_a_full_disk_for_the_log_does_not_stop_answers(tmp_path: Path) -> None:
             failed = float(lines[0].rpartition(" ")[2])
             time.sleep(0.02)
         assert failed == 20
+
+
+def test_another_model_is_loaded_on_the_admin_port_alone(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("only for those who may")
+    port = free_port()
+    write_fake(tmp_path / "models" / "next", version="2")
+    options = {"INFERENCE_ADMIN_TOKEN_FILE": str(token), "INFERENCE_ADMIN_PORT": str(port)}
+    body = {"artifacts": "next"}
+    right = {"authorization": "Bearer only for those who may"}
+    with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="0", **options) as server:
+        admin = f"http://127.0.0.1:{port}/model/reload"
+        assert httpx.post(f"{server.url}/model/reload", json=body, headers=right).status_code == 404
+        assert httpx.post(admin, json=body).status_code == 403
+        assert httpx.post(admin, json=body, headers=right).json()["version"] == "2"
+        assert httpx.post(f"{server.url}/predict", json={"text": "x"}).json()["version"] == "2"
+        server.terminate()
+        assert server.process.wait(30) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.post(admin, json=body, headers=right)
+
+
+def test_without_a_token_nothing_listens_on_the_admin_port(tmp_path: Path) -> None:
+    with server_process(tmp_path, INFERENCE_LOG_LEVEL="INFO") as server:
+        assert "No admin port" in server.log.read_text()
+
+
+def test_an_admin_port_that_is_taken_ends_the_server(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("only for those who may")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        options = {
+            "INFERENCE_ADMIN_TOKEN_FILE": str(token),
+            "INFERENCE_ADMIN_PORT": str(taken.getsockname()[1]),
+        }
+        with server_process(tmp_path, ready=False, **options) as server:
+            assert server.process.wait(30) != 0

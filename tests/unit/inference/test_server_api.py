@@ -13,17 +13,29 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inference_server.api.app import create_app
+from inference_server.api.control import create_control_app
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
 from tests.support.inference import LABELS, FakePredictor, load_fake, write_fake
+
+TOKEN = "only for those who may"
 
 
 class Api:
     """A client of an application whose model is loaded."""
 
-    def __init__(self, client: httpx.AsyncClient, service: InferenceService) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, service: InferenceService, admin: httpx.AsyncClient
+    ) -> None:
         self.client = client
         self.service = service
+        self.admin = admin
+
+    async def reload(self, artifacts: str | None = None, *, token: str | None = TOKEN) -> httpx.Response:
+        """A reload on the admin port."""
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        body = {} if artifacts is None else {"artifacts": artifacts}
+        return await self.admin.post("/model/reload", json=body, headers=headers)
 
     async def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
         return (
@@ -52,20 +64,28 @@ class Api:
         return sum(values)
 
 
+def token_file(tmp_path: Path) -> Path:
+    return tmp_path / "admin-token"
+
+
 @asynccontextmanager
 async def running(tmp_path: Path, *, load: bool = True, **options: Any) -> AsyncIterator[Api]:
     root = tmp_path / "models"
     directory = write_fake(root / "emotion")
-    settings = Settings(
-        **{"artifacts": directory, "models_root": root, "pod_name": "emotion-1-abc12-xyz34", **options}
-    )
+    token_file(tmp_path).write_text(f"{TOKEN}\n")
+    fixed = {"artifacts": directory, "models_root": root, "pod_name": "emotion-1-abc12-xyz34"}
+    settings = Settings(**{**fixed, "admin_token_file": token_file(tmp_path), **options})
     app = create_app(settings, load_fake)
     service: InferenceService = app.state.service
     if load:
         await service.start()
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        yield Api(client, service)
+    control = httpx.ASGITransport(create_control_app(service))
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://server") as client,
+        httpx.AsyncClient(transport=control, base_url="http://admin") as admin,
+    ):
+        yield Api(client, service, admin)
     await service.close()
 
 
@@ -259,7 +279,7 @@ async def test_states_of_health(tmp_path: Path) -> None:
 async def test_reload_loads_first_and_then_swaps(api: Api, tmp_path: Path) -> None:
     old = api.service.registry.current.predictor
     write_fake(tmp_path / "models" / "next", version="2")
-    assert (await api.post("/model/reload", {"artifacts": "next"})).json()["version"] == "2"
+    assert (await api.reload("next")).json()["version"] == "2"
     assert (await api.post("/predict", {"text": "x"})).json()["version"] == "2"
     assert isinstance(old, FakePredictor)
     assert old.closed
@@ -272,10 +292,10 @@ async def test_reload_loads_first_and_then_swaps(api: Api, tmp_path: Path) -> No
 
 async def test_a_bad_artefact_leaves_the_old_one_serving(api: Api, tmp_path: Path) -> None:
     write_fake(tmp_path / "models" / "bad", broken=True)
-    response = await api.post("/model/reload", {"artifacts": "bad"})
+    response = await api.reload("bad")
     assert response.status_code == 422
     assert "expected SHA-256 aaaa, but it has bbbb" in response.json()["error"]
-    assert (await api.post("/model/reload", {"artifacts": "missing"})).status_code == 422
+    assert (await api.reload("missing")).status_code == 422
     assert (await api.post("/predict", {"text": "x"})).json()["version"] == "1"
     assert await api.value("model_reloads_total", outcome="failure") == 2
 
@@ -284,30 +304,45 @@ async def test_only_directories_below_the_root_may_be_loaded(api: Api, tmp_path:
     outside = write_fake(tmp_path / "elsewhere", version="9")
     (tmp_path / "models" / "link").symlink_to(outside)
     for path in (str(outside), "../elsewhere", "link", "/etc"):
-        assert (await api.post("/model/reload", {"artifacts": path})).status_code == 403
+        assert (await api.reload(path)).status_code == 403
     assert await api.value("model_reloads_total", outcome="refused") == 4
 
 
-async def test_reload_may_need_a_token(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("s3cret\n")
-    async with running(tmp_path, reload_token_file=token) as api:
-        assert (await api.post("/model/reload")).status_code == 403
-        assert (await api.post("/model/reload", headers={"authorization": "Bearer wrong"})).status_code == 403
-        assert (
-            await api.post("/model/reload", headers={"authorization": "Bearer s3cret"})
-        ).status_code == 200
+async def test_the_admin_port_asks_for_the_token_whatever_the_path(api: Api, tmp_path: Path) -> None:
+    for token in (None, "", "wrong", TOKEN[:-1], f"{TOKEN}x"):
+        assert (await api.reload(token=token)).status_code == 403
+    assert await api.value("model_reloads_total", outcome="refused") == 5
+    assert (await api.reload()).status_code == 200
+    for path in ("/openapi.json", "/docs", "/metrics", "/predict"):
+        assert (await api.admin.get(path)).status_code == 404
+    token_file(tmp_path).write_text("another token, just as long\n")  # as a mounted Secret changes
+    assert (await api.reload()).status_code == 403
+    assert (await api.reload(token="another token, just as long")).status_code == 200
+    token_file(tmp_path).write_text("")
+    assert (await api.reload(token="")).status_code == 403
+
+
+async def test_clients_cannot_change_what_serves(api: Api) -> None:
+    """Before, whoever reached the port could exchange the model behind the rollout's back."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    assert (await api.post("/model/reload", {"artifacts": "next"}, headers=headers)).status_code == 404
+    paths = (await api.client.get("/openapi.json")).json()["paths"]
+    changing = {path for path, verbs in paths.items() if set(verbs) - {"get"}}
+    assert changing == {
+        "/predict", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer",
+        "/pii/mask", "/shadow/compare",
+    }, "a new path that is no GET: if it changes the server it belongs to the admin port"  # fmt: skip
 
 
 async def test_two_reloads_at_once_are_not_mixed(api: Api, tmp_path: Path) -> None:
     write_fake(tmp_path / "models" / "slow", version="2", seconds=0.3)
-    codes = await asyncio.gather(*(api.post("/model/reload", {"artifacts": "slow"}) for _ in range(2)))
+    codes = await asyncio.gather(*(api.reload("slow") for _ in range(2)))
     assert sorted(response.status_code for response in codes) == [200, 409]
 
 
 async def test_requests_during_a_reload_are_all_answered(api: Api, tmp_path: Path) -> None:
     write_fake(tmp_path / "models" / "next", version="2", seconds=0.1)
-    reload = asyncio.create_task(api.post("/model/reload", {"artifacts": "next"}))
+    reload = asyncio.create_task(api.reload("next"))
     versions = []
     while not reload.done():
         response = await api.post("/predict", {"text": "slow"})

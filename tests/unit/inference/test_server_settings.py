@@ -75,3 +75,33 @@ def test_every_variable_is_in_the_documentation_and_the_other_way_round() -> Non
     )
     assert known - documented == set()
     assert documented - known - {"INFERENCE_TRAIN_ENCODER"} == set()
+
+
+def test_without_a_token_there_is_no_admin_port() -> None:
+    assert Settings.from_environment({}).admin_token_file is None
+    with pytest.raises(SettingsError, match="no admin port without a token"):
+        Settings.from_environment({"INFERENCE_ADMIN_PORT": "9000"})
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "short", b"\xff\xfe" * 20])
+def test_a_token_that_protects_nothing_is_refused(tmp_path: Path, content: str | bytes | None) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(SettingsError, match="INFERENCE_ADMIN_TOKEN_FILE") as caught:
+        Settings.from_environment({"INFERENCE_ADMIN_TOKEN_FILE": str(file)})
+    assert "short" not in str(caught.value), "a token is not quoted"
+
+
+def test_the_admin_port_is_another_one(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("a token of some length")
+    environment = {"INFERENCE_ADMIN_TOKEN_FILE": str(file)}
+    assert Settings.from_environment(environment).admin_port == 8081
+    with pytest.raises(SettingsError, match="another port than INFERENCE_PORT"):
+        Settings.from_environment({**environment, "INFERENCE_PORT": "8081"})
+
+
+def test_the_former_name_of_the_token_is_not_silently_ignored() -> None:
+    with pytest.raises(SettingsError, match="INFERENCE_ADMIN_TOKEN_FILE instead"):
+        Settings.from_environment({"INFERENCE_RELOAD_TOKEN_FILE": "/token"})

@@ -1,17 +1,18 @@
-"""Status, reload, metrics, masking, comparisons: what operators and other servers ask."""
+"""Status, metrics, masking, comparisons: what operators and other servers ask. Nothing here changes what
+serves; that is in ``api.control``.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inference_server.api.predict import ERROR_RESPONSES
-from inference_server.errors import InvalidInputError, ReloadRefusedError
+from inference_server.errors import InvalidInputError
 from inference_server.masking import logged_text, mask
 from inference_server.predictors.base import Prediction
 from inference_server.schemas import (
@@ -23,18 +24,9 @@ from inference_server.schemas import (
     MaskResponse,
     ModelStatus,
     Ready,
-    ReloadRequest,
 )
 from inference_server.service import InferenceService, State
 from inference_server.shadow import COMPARE_PATH, ShadowJob
-
-_RELOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ErrorBody, "description": "The body is not JSON in UTF-8."},
-    403: {"model": ErrorBody, "description": "A wrong token, or a directory outside of the models' root."},
-    409: {"model": ErrorBody, "description": "Another reload runs."},
-    422: {"model": ErrorBody, "description": "The artefacts cannot be loaded; the old ones go on serving."},
-    503: {"model": ErrorBody, "description": "No model is loaded yet."},
-}
 
 
 def router(service: InferenceService) -> APIRouter:
@@ -54,32 +46,11 @@ def _add_model(routes: APIRouter, service: InferenceService) -> None:
     )
     async def status() -> ModelStatus:
         """The model that serves, and how the server is set up."""
-        return _status(service)
-
-    @routes.post("/model/reload", tags=["model"], responses=_RELOAD_ERRORS)
-    async def reload(
-        body: ReloadRequest | None = None, authorization: Annotated[str | None, Header()] = None
-    ) -> ModelStatus:
-        """Load artefacts and swap them in; when they are bad, the old ones go on serving."""
-        _check_token(service, authorization)
-        await service.reload(body.artifacts if body else None)
-        return _status(service)
+        return model_status(service)
 
 
-def _check_token(service: InferenceService, authorization: str | None) -> None:
-    token_file = service.settings.reload_token_file
-    if token_file is None:
-        return
-    # Read each time: a mounted Secret changes under a running process.
-    expected = "Bearer " + token_file.read_text().strip()
-    if not hmac.compare_digest((authorization or "").encode(), expected.encode()):
-        service.registry.current.metrics.reload("refused")
-        raise ReloadRefusedError(
-            "A reload needs the header 'Authorization: Bearer TOKEN' with the right token."
-        )
-
-
-def _status(service: InferenceService) -> ModelStatus:
+def model_status(service: InferenceService) -> ModelStatus:
+    """What serves, and how the server is set up."""
     current = service.registry.current
     info, settings = current.predictor.info, service.settings
     return ModelStatus(

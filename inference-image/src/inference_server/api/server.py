@@ -8,17 +8,22 @@ with 0. A second SIGTERM, or SIGINT, ends at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from inference_server.api.app import create_app
+from inference_server.api.control import create_control_app
 from inference_server.registry import Loader
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
@@ -70,12 +75,25 @@ def protocol(header_timeout: float) -> type[HttpToolsProtocol]:
     return TimedProtocol
 
 
+class ControlServer(uvicorn.Server):
+    """The admin port, beside the clients' server, whose signals end both."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the other server."""
+        yield
+
+
 class DrainingServer(uvicorn.Server):
     """Drains on SIGTERM and ends when the model cannot be loaded."""
 
-    def __init__(self, config: uvicorn.Config, service: InferenceService) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: InferenceService, control: uvicorn.Server | None = None
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._control = control
+        self._control_task: asyncio.Task[None] | None = None
         self._drain_ends: float | None = None
         self._drain_asked = False
 
@@ -88,6 +106,19 @@ class DrainingServer(uvicorn.Server):
             self.force_exit = True
         else:
             self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, for clients and on the admin port."""
+        await super().startup(sockets)
+        if self._control is not None and self.started:
+            self._control_task = asyncio.create_task(self._control.serve(), name="admin-port")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End both."""
+        if self._control is not None and self._control_task is not None:
+            self._control.should_exit = True
+            await asyncio.gather(self._control_task, return_exceptions=True)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Runs ten times a second."""
@@ -107,10 +138,22 @@ class DrainingServer(uvicorn.Server):
 def build_server(settings: Settings, loader: Loader) -> DrainingServer:
     """A server that is ready to run."""
     app = create_app(settings, loader)
-    config = uvicorn.Config(
+    service: InferenceService = app.state.service
+    control = None
+    if settings.admin_token_file is not None:
+        control_app = create_control_app(service)
+        control = ControlServer(_config(control_app, settings, port=settings.admin_port, lifespan="off"))
+    else:
+        logger.info("No admin port: INFERENCE_ADMIN_TOKEN_FILE is not set, so no other model can be loaded.")
+    return DrainingServer(_config(app, settings, port=settings.port, lifespan="on"), service, control)
+
+
+def _config(app: FastAPI, settings: Settings, *, port: int, lifespan: Literal["on", "off"]) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=settings.host,
-        port=settings.port,
+        port=port,
+        lifespan=lifespan,
         loop="uvloop",
         http=protocol(settings.header_timeout),
         ws="none",
@@ -122,7 +165,6 @@ def build_server(settings: Settings, loader: Loader) -> DrainingServer:
         server_header=False,
         proxy_headers=False,
     )
-    return DrainingServer(config, app.state.service)
 
 
 def run(settings: Settings, loader: Loader) -> int:

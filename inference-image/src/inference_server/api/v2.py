@@ -59,9 +59,7 @@ def _add_health(routes: APIRouter, service: InferenceService) -> None:
     @routes.get("")
     async def server_metadata() -> ServerMetadata:
         """Name, version and extensions of the server."""
-        return ServerMetadata(
-            name="inference-server", version=__version__, extensions=["model_reload", "shadow"]
-        )
+        return ServerMetadata(name="inference-server", version=__version__, extensions=["shadow"])
 
     @routes.get("/health/live")
     async def live() -> Live:
