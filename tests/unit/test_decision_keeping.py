@@ -162,3 +162,42 @@ def test_after_success_kept_pods_go_without_serving_again() -> None:
     assert "a" not in decision.serving
     assert counts(decision) == {"a": 0}
     assert get_condition(decision.status.conditions, ConditionType.STABLE_KEPT) is None
+
+
+REFUSED = "The operator may not change pods: pods is forbidden."
+
+
+def rolling_back(there: Workload, candidate: Workload = TAKEN_OVER) -> tuple[Run, Decision]:
+    run = Run()
+    run.observing()
+    return run, run.look(there, candidate, commands=(Command(id="1", verb=Verb.ABORT),))
+
+
+def test_pods_that_cannot_be_put_back_are_replaced_by_new_ones() -> None:
+    """They never serve: with them counted as stable's pods the candidate kept all traffic for ever."""
+    outside = replace(OLD, ready=0, parked=10, parked_ready=10, can_park=False, cannot_unpark=REFUSED)
+    run, decision = rolling_back(outside)
+    assert counts(decision) == {"a": 0, "b": 5}
+    assert decision.status.reason == Reason.CANNOT_UNPARK
+    assert REFUSED in str(decision.status.message)
+    assert [t.reason for t in decision.transitions].count(Reason.CANNOT_UNPARK) == 1
+    half = replace(TAKEN_OVER, desired=5, ready=5, pods=5)
+    decision = run.look(replace(outside, desired=0), half)
+    assert counts(decision) == {}, "they are still going"
+    assert not decision.transitions, "told once"
+    gone = replace(OLD, desired=0, ready=0, pods=0, can_park=False)
+    assert counts(run.look(gone, half)) == {"a": 10}
+    assert counts(run.look(replace(gone, desired=10, ready=7, pods=10), half)) == {"b": 0}
+    assert run.look(OLD, NEW).status.phase is Phase.ROLLED_BACK
+
+
+def test_where_some_pods_serve_others_are_added_and_none_is_ended() -> None:
+    some = replace(OLD, ready=6, pods=10, parked=4, parked_ready=4, cannot_unpark=REFUSED)
+    run, decision = rolling_back(some)
+    assert counts(decision) == {"a": 14, "b": 0}
+    more = replace(some, desired=14, ready=10, pods=14)
+    decision = run.look(more, NEW)
+    assert (counts(decision), decision.status.phase) == ({}, Phase.ROLLING_BACK)
+    back = replace(OLD, desired=14, ready=14, pods=14)  # the right is there again
+    assert counts(run.look(back, NEW)) == {"a": 10}
+    assert run.look(OLD, NEW).status.phase is Phase.ROLLED_BACK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tests.support import manifests as m
 from tests.support.charts import CHARTS, OPERATOR, SERVER, RenderError, helm, pod_specs, render
 from tests.support.cluster_tool import Cluster, ControlPlane
 from tests.support.operator_process import OperatorProcess
+from tests.support.rights import account_kubeconfig
 from tests.support.world import World
 
 pytestmark = pytest.mark.timeout(600)
@@ -240,24 +240,6 @@ def test_the_version_that_serves_cannot_be_taken_out(plane: Cluster, space: str)
     plane.kubectl("patch", "mro", "emotion", "-n", space, "--subresource=status", "--type=merge", status)
     with pytest.raises(RenderError, match='version "v1-1" serves all clients'):
         release(plane, "upgrade", "emotion", str(SERVER), "-n", space, values={"versions": {"v1-1": None}})
-
-
-def account_kubeconfig(plane: Cluster, namespace: str, account: str, target: Path) -> Path:
-    """A kubeconfig with nothing but the rights of a service account."""
-    token = plane.kubectl("create", "token", account, "-n", namespace, "--duration=1h").strip()
-    given = yaml.safe_load(plane.kubeconfig.read_text())
-    cluster = given["clusters"][0]["cluster"]
-    assert base64.b64decode(cluster["certificate-authority-data"])
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "c",
-    }
-    target.write_text(yaml.safe_dump(config))
-    return target
 
 
 @pytest.mark.parametrize("scope", ["cluster", "namespace"])

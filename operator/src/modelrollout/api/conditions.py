@@ -141,6 +141,7 @@ class Reason(StrEnum):
     PARKED = "Parked"
     PARKING = "Parking"
     CANNOT_PARK = "CannotPark"
+    CANNOT_UNPARK = "CannotUnpark"
     # What only the operator can see
     INVALID_SPEC = "InvalidSpec"
     UNSUPPORTED = "Unsupported"

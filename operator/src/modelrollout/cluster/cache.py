@@ -62,7 +62,7 @@ class ClusterCache:
             api,
             Source(group_version=paths.APPS, plural="deployments", parse=parse_deployment),
             namespaces=namespaces,
-            on_change=lambda old, new: self._tell("deployments", old or new),
+            on_change=self._deployment_changed,
         )
         # Owner references are metadata: of each ReplicaSet nothing else is sent.
         self.replica_sets: Informer[ReplicaSetView] = Informer(
@@ -211,6 +211,15 @@ class ClusterCache:
     def autoscaler(self, namespace: str, kind: str, name: str) -> AutoscalerView | None:
         """An autoscaler that scales that object, or None."""
         return next(iter(self._autoscalers_of.get((namespace, kind, name), {}).values()), None)
+
+    def _deployment_changed(self, old: DeploymentView | None, new: DeploymentView | None) -> None:
+        view = new or old
+        if view is not None and self.parked.denied and (new is None or not new.pods):
+            # No watch tells any more that its pods outside the Service are gone.
+            gone = [p for p in self.parked if (p.namespace, p.deployment) == (view.namespace, view.name)]
+            for pod in gone:
+                self.parked.discard(pod.namespace, pod.name)
+        self._tell("deployments", view)
 
     def _tell(self, kind: str, view: DeploymentView | ServiceView | None) -> None:
         if view is not None:

@@ -113,6 +113,10 @@ class Informer(Generic[V]):
         if old is None or is_older(old.resource_version, value.resource_version):
             self._store(value)
 
+    def discard(self, namespace: str, name: str) -> None:
+        """Forgets a value of which it is known otherwise that its object is gone."""
+        self._remove((namespace, name))
+
     async def run(self) -> None:
         """Lists and watches until cancelled."""
         await asyncio.gather(*(self._follow(namespace) for namespace in self._namespaces))

@@ -45,12 +45,17 @@ class Parking:
         self._cache = cache
         self._refused: dict[str, tuple[str, float]] = {}
 
+    def refusal(self, namespace: str) -> str:
+        """Why no label of a pod can be changed there, a sentence; empty if it can, as far as is known."""
+        refusal, until = self._refused.get(namespace, ("", 0.0))
+        return f"The operator may not change pods: {refusal}" if time.monotonic() < until else ""
+
     def obstacle(self, service: str, deployment: DeploymentView) -> str:
         """Why its pods cannot be parked, a sentence; empty if they can."""
         namespace = deployment.namespace
-        refusal, until = self._refused.get(namespace, ("", 0.0))
-        if refusal and time.monotonic() < until:
-            return f"The operator may not change pods: {refusal}"
+        refusal = self.refusal(namespace)
+        if refusal:
+            return refusal
         if self._cache.parked.denied:
             return "The operator may not watch pods: give it list, watch and patch for pods."
         view = self._cache.services.get(namespace, service)
@@ -87,22 +92,33 @@ class Parking:
             pods = await self._pods_behind(view, deployment)
             await self._patch_all(owner.namespace, ((pod, change) for pod in pods))
         except ForbiddenError as error:
-            self._refused[owner.namespace] = (error.message, time.monotonic() + RETRY_SECONDS)
+            self._refuse(owner.namespace, error)
             logger.warning("Pods of %s cannot be kept outside the Service: %s", name, error)
             return False
         return True
 
-    async def unpark(self, deployments: Iterable[str], *, owner: RolloutRef) -> None:
-        """No pod of these Deployments is outside the Service.
+    async def unpark(self, deployments: Iterable[str], *, owner: RolloutRef) -> frozenset[str]:
+        """No pod of these Deployments is outside the Service, but of those returned: the API server forbids
+        to put theirs back.
 
         Raises:
-            ApiError: A request failed; some pods may be back.
+            ApiError: A request failed in another way; some pods may be back.
         """
         names = frozenset(deployments)
-        parked = self._cache.parked_of(owner.namespace, owner.name)
-        await self._patch_all(
-            owner.namespace, ((pod.name, _way_back(pod)) for pod in parked if pod.deployment in names)
-        )
+        parked = [p for p in self._cache.parked_of(owner.namespace, owner.name) if p.deployment in names]
+        try:
+            await self._patch_all(owner.namespace, ((pod.name, _way_back(pod)) for pod in parked))
+        except ForbiddenError as error:
+            if not self.refusal(owner.namespace):
+                logger.warning("Pods cannot be put back behind the Service: %s", error)
+            self._refuse(owner.namespace, error)
+            return frozenset(pod.deployment for pod in parked)
+        if parked:
+            self._refused.pop(owner.namespace, None)
+        return frozenset()
+
+    def _refuse(self, namespace: str, error: ForbiddenError) -> None:
+        self._refused[namespace] = (error.message, time.monotonic() + RETRY_SECONDS)
 
     async def _pods_behind(self, service: ServiceView, deployment: DeploymentView) -> list[str]:
         """Names of the Deployment's pods that the Service selects and that are not going away."""

@@ -128,21 +128,25 @@ def _pods(draft: Draft) -> PodsStatus:
     )
 
 
+def _revert_counts(draft: Draft, other: Workload) -> Counts:
+    """The next counts on the way back to stable; the spec may be one that cannot be read."""
+    spec, stable, total = draft.spec, draft.stable, draft.total
+    minimum, immediate = -(-total // 2), False
+    if spec is not None:
+        limits = replicas.limits_of(total, spec.capacity)
+        minimum = replicas.minimum_ready(total, spec.rollback.min_capacity, limits)
+        immediate = spec.rollback.immediate
+    return replicas.revert_counts(
+        total=total, minimum=minimum, immediate=immediate, stable=stable, candidate=other
+    )
+
+
 def _counts(draft: Draft) -> Counts:
     """The next counts of stable and the other Deployment."""
     spec, stable, other = draft.spec, draft.stable, _other(draft)
     total = draft.total
     if draft.stage is Stage.REVERTING:
-        if spec is None:
-            return replicas.revert_counts(
-                total=total, minimum=-(-total // 2), immediate=False, stable=stable, candidate=other
-            )
-        limits = replicas.limits_of(total, spec.capacity)
-        minimum = replicas.minimum_ready(total, spec.rollback.min_capacity, limits)
-        immediate = spec.rollback.immediate
-        return replicas.revert_counts(
-            total=total, minimum=minimum, immediate=immediate, stable=stable, candidate=other
-        )
+        return replicas.without_unparking(_revert_counts(draft, other), total=total, stable=stable)
     if spec is None:
         return Counts(stable=stable.desired, candidate=other.desired)
     kept = kept_pods(draft)

@@ -81,7 +81,15 @@ def revert(draft: Draft) -> None:
         draft.enter(Phase.ROLLING_BACK, Reason.DEPLOYMENT_NOT_FOUND, text)
         return
     deadline = draft.spec.progress_deadline.timedelta if draft.spec else timedelta(minutes=10)
-    if draft.now - rollback.started_at >= deadline and stable.ready < draft.total:
+    if stable.parked and stable.cannot_unpark:
+        text = (
+            f"{rollback.message} Pods of {stable.name} that were kept ready cannot be put back behind the "
+            f"Service, so new ones are started. {stable.cannot_unpark}"
+        )
+        if draft.status.reason != Reason.CANNOT_UNPARK:
+            draft.say(Reason.CANNOT_UNPARK, text, warning=True)
+        draft.enter(Phase.ROLLING_BACK, Reason.CANNOT_UNPARK, text)
+    elif draft.now - rollback.started_at >= deadline and stable.ready < draft.total:
         text = f"{rollback.message} Pods of {stable.name} do not become ready; see its events and logs."
         draft.enter(Phase.ROLLING_BACK, Reason.WAITING_FOR_PODS, text)
     else:

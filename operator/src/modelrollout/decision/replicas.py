@@ -170,3 +170,15 @@ def revert_counts(
         return Counts(stable=0, candidate=candidate.desired)
     missing = 0 if immediate else max(0, minimum - stable.ready)
     return Counts(stable=total, candidate=min(_serving(candidate), missing))
+
+
+def without_unparking(counts: Counts, *, total: int, stable: Workload) -> Counts:
+    """The counts of a rollback where stable's pods outside the Service cannot be put back.
+
+    Where none of its pods serves, all of them go, and new ones come: a new pod is behind the Service. Where
+    some serve, that would take those, too, so pods are added for the ones that do not; fewer would end those
+    that serve first, since the newest go first.
+    """
+    if not stable.parked or not stable.cannot_unpark:
+        return counts
+    return Counts(stable=0 if not stable.ready else total + stable.parked, candidate=counts.candidate)

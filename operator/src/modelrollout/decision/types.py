@@ -77,6 +77,7 @@ class Workload:
         parked_ready: How many of those are ready, and so could serve at once.
         can_park: Whether pods of it can be taken out of the Service without their Deployment losing them.
         cannot_park: Why not; a sentence.
+        cannot_unpark: Why those that are outside cannot be put back, a sentence; empty if they can.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Workload:
     parked_ready: int = 0
     can_park: bool = False
     cannot_park: str = ""
+    cannot_unpark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,8 +51,13 @@ class Actor:
         self._cache = cache
         self._metrics = metrics
 
-    async def act(self, rollout: Tracked, decision: Decision) -> None:
-        """Parked pods and replica counts first (a revert waits for them), then what has to be made."""
+    async def act(self, rollout: Tracked, decision: Decision) -> bool:
+        """Parked pods and replica counts first (a revert waits for them), then what has to be made.
+
+        Returns:
+            Whether something was refused that another decision has to be made for, at once.
+        """
+        may_unpark = not self._hands.parking.refusal(rollout.namespace)
         scales = await self._park(rollout, decision)
         if scales:
             await self._hands.provider.set_weight(
@@ -69,19 +74,20 @@ class Actor:
             await self._hands.jobs.end(name, owner=rollout.ref)
         await self._let_jobs_go(rollout, decision)
         await self._release_stable(rollout, decision)
+        return may_unpark and bool(self._hands.parking.refusal(rollout.namespace))
 
     async def _park(self, rollout: Tracked, decision: Decision) -> Sequence[Scale]:
         """Pods out of the Service or back into it; returns the counts that may be set after that."""
         owner, service = rollout.ref, rollout.service_name
-        await self._hands.parking.unpark(decision.serving, owner=owner)
+        may_unpark = not self._hands.parking.refusal(rollout.namespace)
+        left_out = await self._hands.parking.unpark(decision.serving, owner=owner)
+        # These counts were chosen for pods that come back. With the refusal known they are chosen anew.
+        left_out = left_out if may_unpark else frozenset()
         name = decision.parked
-        if (
-            name is None
-            or service is None
-            or await self._hands.parking.park(name, service=service, owner=owner)
-        ):
-            return decision.scales
-        return tuple(scale for scale in decision.scales if scale.deployment != name)
+        if name is not None and service is not None:
+            parked = await self._hands.parking.park(name, service=service, owner=owner)
+            left_out = left_out if parked else left_out | {name}
+        return tuple(scale for scale in decision.scales if scale.deployment not in left_out)
 
     async def try_again(self, rollout: Tracked) -> None:
         """What could not be made is tried again now and then; until it succeeds it stays a problem."""

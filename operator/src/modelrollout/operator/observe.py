@@ -89,6 +89,7 @@ class Observer:
             pods=seen.pods,
             parked=len(parked),
             parked_ready=sum(pod.ready for pod in parked),
+            cannot_unpark=self._parking.refusal(rollout.namespace) if parked else "",
             can_park=not obstacle,
             cannot_park=obstacle,
             claimed_by=self._store.older_claimant(rollout, "deployments", name),

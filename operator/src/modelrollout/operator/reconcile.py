@@ -10,7 +10,9 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+from modelrollout.api.conditions import Reason
 from modelrollout.api.constants import FINALIZER
+from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import LOOK_EVERY
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
@@ -24,6 +26,8 @@ from modelrollout.operator.problems import Inspector
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
 
+UNSAVED_SECONDS: Final = 5.0
+"""Seconds between attempts to write a status that the API server forbids to write."""
 TOLERANCE: Final = 0.1
 FRESH_AGAIN: Final = 0.5
 """Seconds from one question to the next where a run waits for nothing but new values."""
@@ -78,15 +82,17 @@ class Reconciler:
         rollout.holding = decision.holding
         trouble = rollout.trouble
         try:
-            await self._actor.act(rollout, decision)
+            again = await self._actor.act(rollout, decision)
         finally:  # it stands in status: a failure to act must not keep it from people
             self._reporter.report(rollout, decision)
             self._notifier.notify(rollout, decision)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
-        if rollout.trouble is not trouble:
+        if again or rollout.trouble is not trouble:
             return 0.0  # to be said at once
         wait = self._next(rollout, decision)
+        if rollout.unsaved:
+            wait = min(UNSAVED_SECONDS, UNSAVED_SECONDS if wait is None else wait)
         if self._actor.open_jobs(rollout):  # a pod that cannot start changes nothing that is watched
             wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
         return wait
@@ -99,10 +105,29 @@ class Reconciler:
             finalizers = with_finalizer(rollout.finalizers)
             rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
             rollout.finalizers = finalizers
-        if decision.status is not rollout.status and decision.status != rollout.status:
-            version = await self._writer.write_status(rollout.ref, decision.status.to_json())
+        changed = decision.status is not rollout.status and decision.status != rollout.status
+        if changed or rollout.unsaved:
+            version = await self._write_status(rollout, decision)
             rollout.set_status(decision.status, version)
             self._store.refresh_claims(rollout)
+
+    async def _write_status(self, rollout: Tracked, decision: Decision) -> str:
+        """The new resourceVersion. Traffic returns to stable also where that may not be written down.
+
+        It is remembered instead, and written as soon as that is allowed again.
+        """
+        try:
+            version = await self._writer.write_status(rollout.ref, decision.status.to_json())
+        except ForbiddenError as error:
+            if decision.status.rollback is None:
+                raise
+            if not rollout.unsaved:
+                text = f"Traffic returns to stable, but the status cannot be written: {error}"
+                self._reporter.warn(rollout, Reason.FORBIDDEN, text)
+            rollout.unsaved = True
+            return rollout.resource_version
+        rollout.unsaved = False
+        return version
 
     async def _let_go(self, rollout: Tracked, decision: Decision) -> None:
         """The finalizer goes once nothing is under way any more."""

@@ -41,6 +41,7 @@ class Tracked:
             clock.
         queries, queries_for: What to ask, and what that was made for.
         trouble: Why something could not be made (a problem), and until when to believe that.
+        unsaved: Its status is only here: the API server forbids to write it.
         taken: Path of the object of somebody else that keeps it from being made; empty if that is not why.
         failures: Ticks that failed in a row.
         holding: Criteria that keep the run from going on, by the last decision; None: there was none here.
@@ -71,6 +72,7 @@ class Tracked:
     queries_for: tuple[Any, ...] = ()
     trouble: tuple[Problem, float] | None = None
     taken: str = ""
+    unsaved: bool = False
     failures: int = 0
     holding: tuple[str, ...] | None = None
     rollbacks: dict[tuple[str, str], int] = field(default_factory=dict)
