@@ -101,9 +101,19 @@ def test_scenario_48_nothing_is_reached_and_nothing_advances_on_a_stale_view() -
     assert "endpointslices" in story.status.message
     assert story.reasons().count(Reason.CACHE_STALE) == 1
     story.world.stale = ()
-    story.play(5)
-    assert story.status.step is not None and story.status.rollback is None, "the deadline starts anew"
     story.until(Phase.SUCCEEDED)
+
+
+def test_scenario_48_time_on_a_stale_view_does_not_count_towards_the_deadline() -> None:
+    story = Story(progressDeadline="60s")
+    story.world.deployments["b"].delay = lambda: float("inf")
+    story.until_weight(10, reached=False)
+    story.world.stale = STALE
+    story.play(7200)
+    story.world.stale = ()
+    story.play(50)
+    assert story.status.rollback is None, "the deadline must start anew"
+    assert story.until(Phase.ROLLED_BACK).history[0].reason == Reason.DEADLINE_EXCEEDED
 
 
 def test_scenario_48_a_breach_rolls_back_on_what_is_known() -> None:

@@ -67,6 +67,41 @@ async def test_criteria_that_are_not_answered_in_time_are_errors_and_the_tick_go
     assert rollout.refused_queries is None, "what is unknown is asked again"
 
 
+async def test_pods_are_asked_for_by_the_names_of_their_replica_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "MEASURE_SECONDS", 0.05)
+    sets = {"emotion-1": ("emotion-1-5d8f7c9b44",), "emotion-2": ("emotion-2-7c9b445d8f",)}
+    compared = {
+        "name": "c",
+        "query": "q{pod=~'${candidatePods}'}",
+        "compare": {"to": "Stable", "maxIncrease": "1%"},
+    }
+    rollout = tracked(
+        {"phase": "Progressing", "stable": "emotion-1", "run": RUN, "step": STEP}, criteria=[compared]
+    )
+
+    async def asked() -> tuple[str, str | None]:
+        asking = Measurer(
+            cast(Evaluator, Silent()),
+            OperatorMetrics(list, lambda: True),
+            replica_sets=lambda _, name: sets[name],
+        )
+        await asking.measure(rollout)
+        assert rollout.queries is not None
+        query = rollout.queries.queries["c"]
+        return query.value, query.stable_value
+
+    assert await asked() == (
+        "q{pod=~'emotion-2-7c9b445d8f-[a-z0-9]{5}'}",
+        "q{pod=~'emotion-1-5d8f7c9b44-[a-z0-9]{5}'}",
+    )
+    sets["emotion-2"] = ("emotion-2-7c9b445d8f", "emotion-2-88888")
+    rollout.evaluate_at = 0.0
+    value, _ = await asked()
+    assert "(emotion-2-7c9b445d8f-|emotion-2-88888-)[a-z0-9]{5}" in value, (
+        "a new ReplicaSet is asked for at once"
+    )
+
+
 async def test_a_baseline_that_is_missing_is_asked_for_again_after_a_while_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from modelrollout.api.constants import LABEL_ROLLOUT, LABEL_VERSION
+from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import parse_deployment
+from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import Observation
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.problems import Inspector
@@ -20,10 +23,12 @@ from tests.support.cached_cluster import (
     endpoint,
     pods,
     see_deployment,
+    see_replica_set,
     see_service,
     see_slice,
     stored,
 )
+from tests.support.fake_kube import FakeKube
 from tests.unit.test_operator_store import stored as stored_rollout
 
 
@@ -85,6 +90,39 @@ def test_scenario_43_pods_without_the_ports_are_observed_as_such() -> None:
     see_slice(setup.cache, [endpoint(p) for p in pods("emotion-2-5d8f7c9b44", 2)], name="b", ports=())
     seen = setup.observe().workloads["emotion-2"]
     assert (seen.ready, seen.without_ports) == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["slices", "replica_sets", "services"])
+def test_scenario_48_where_endpoints_are_not_known_the_deployments_own_count_stands_in(kind: str) -> None:
+    setup = Setup()
+    see_pods(setup.cache)
+    raw = stored(manifests.deployment("emotion-1"))
+    raw["status"] = {"replicas": 2, "readyReplicas": 2}
+    setup.cache.deployments.put(parse_deployment(raw))
+    assert (setup.observe().workloads["emotion-1"].ready, setup.observe().stale) == (3, ())
+    getattr(setup.cache, kind)._freshness[None].denied("no")
+    observed = setup.observe()
+    assert observed.workloads["emotion-1"].ready == (3 if kind == "services" else 2)
+    assert len(observed.stale) == 1 and "forbids it (no)" in observed.stale[0]
+
+
+async def test_only_pods_of_the_deployments_own_replica_sets_are_taken_out_of_the_service() -> None:
+    api: Any = FakeKube()
+    cache = ClusterCache(api, namespaces=(None,), listener=lambda *_: None)
+    see_service(cache, selector={"app": "emotion", "serving": "yes"})
+    raw = manifests.deployment("emotion-1", replicas=1, labels={"serving": "yes"})
+    raw["status"] = {"replicas": 1}
+    cache.deployments.put(parse_deployment(stored(raw)))
+    mine = see_replica_set(cache, "emotion-1", "5d8f7c9b44")
+    items = []
+    for name, owner in (("mine", mine), ("theirs", "emotion-1-batch"), ("bare", None)):
+        owners = [{"kind": "ReplicaSet", "name": owner}] if owner else []
+        items.append({"metadata": {"name": name, "ownerReferences": owners}})
+        api.put(paths.pod("ns", name), {"metadata": {"name": name, "labels": {}}})
+    api.put(paths.collection(paths.CORE, "pods", "ns"), {"items": items})
+    ref = RolloutRef(namespace="ns", name="emotion", uid="u", resource_version="1")
+    assert await Parking(api, cache).park("emotion-1", service="emotion", owner=ref)
+    assert api.writes() == [("PATCH", paths.pod("ns", "mine"))]
 
 
 def test_every_setting_that_bends_shares_is_explained() -> None:

@@ -34,12 +34,7 @@ def target_of(draft: Draft) -> Counts:
 
 
 def weight_reached(draft: Draft) -> bool:
-    """Whether the observed weight is the desired one, as closely as whole pods allow.
-
-    Never on a stale view.
-    """
-    if draft.observed.stale:
-        return False
+    """Whether the observed weight is the desired one, as closely as whole pods allow."""
     if kept_pods(draft):  # they are beyond the target, but no client reaches them
         return draft.candidate.ready >= draft.total and not draft.stable.ready
     return settled(target_of(draft), draft.stable, draft.candidate)
