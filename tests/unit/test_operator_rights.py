@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from modelrollout.api.conditions import ConditionType, Reason, get_condition, set_condition
 from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.errors import ForbiddenError
+from modelrollout.cluster.errors import ApiError, ForbiddenError
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import parse_deployment, parse_parked
 from modelrollout.cluster.writer import RolloutRef
@@ -146,3 +148,41 @@ async def test_nothing_else_is_done_that_cannot_be_written() -> None:
     with pytest.raises(ForbiddenError):
         await bench.reconciler.tick(bench.rollout)
     assert bench.others.notified == []
+
+
+async def test_the_condition_of_a_failure_stays_until_a_tick_succeeds() -> None:
+    """It went off and on with each attempt: nobody who waited for it could rely on it."""
+    bench = Bench({})
+    with pytest.raises(ApiError):  # the actor of the bench fails always
+        await bench.reconciler.tick(bench.rollout)
+    status = bench.rollout.status
+    told = set_condition(
+        status.conditions,
+        type_=ConditionType.STALLED,
+        status=True,
+        reason=Reason.FORBIDDEN,
+        message="deployments/scale is forbidden",
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    version = bench.rollout.resource_version
+    bench.rollout.set_status(status.model_copy(update={"conditions": told}), version)
+    bench.rollout.failures = 1
+    written = len(bench.api.writes())
+    with pytest.raises(ApiError):
+        await bench.reconciler.tick(bench.rollout)
+    assert len(bench.api.writes()) == written
+    stalled = get_condition(bench.rollout.status.conditions, ConditionType.STALLED)
+    assert stalled is not None and stalled.reason == Reason.FORBIDDEN
+
+    async def act(*_: Any) -> bool:
+        return False
+
+    async def nothing(_: Tracked) -> None: ...
+
+    actor = SimpleNamespace(look_at_jobs=nothing, try_again=nothing, act=act, open_jobs=lambda _: ())
+    bench.reconciler._actor = cast(Actor, actor)
+    assert await bench.reconciler.tick(bench.rollout) == 0.0, "the condition is taken off at once"
+    bench.rollout.failures = 0
+    await bench.reconciler.tick(bench.rollout)
+    stalled = get_condition(bench.rollout.status.conditions, ConditionType.STALLED)
+    assert stalled is not None and stalled.reason != Reason.FORBIDDEN

@@ -7,10 +7,11 @@ to the cluster follows from status alone and may be repeated, and Events come la
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from modelrollout.api.conditions import Reason
+from modelrollout.api.conditions import ConditionType, Reason, get_condition
 from modelrollout.api.constants import FINALIZER
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import LOOK_EVERY
@@ -29,8 +30,23 @@ from modelrollout.operator.store import RolloutStore, Tracked
 UNSAVED_SECONDS: Final = 5.0
 """Seconds between attempts to write a status that the API server forbids to write."""
 TOLERANCE: Final = 0.1
+FAILURES: Final = frozenset({Reason.FORBIDDEN.value, Reason.TICK_FAILED.value})
+"""Reasons of Stalled that a failed tick gives."""
 FRESH_AGAIN: Final = 0.5
 """Seconds from one question to the next where a run waits for nothing but new values."""
+
+
+def keep_failure(decision: Decision, rollout: Tracked) -> tuple[Decision, bool]:
+    """The decision with the condition that tells of a failure to carry out the one before; whether there is
+    such a failure.
+
+    It stays until a tick has succeeded: without it each attempt would write it off and on again.
+    """
+    told = get_condition(rollout.status.conditions, ConditionType.STALLED)
+    if not rollout.failures or told is None or told.reason not in FAILURES:
+        return decision, False
+    kept = tuple(told if each.type == told.type else each for each in decision.status.conditions)
+    return replace(decision, status=decision.status.model_copy(update={"conditions": kept})), True
 
 
 class Reconciler:
@@ -78,6 +94,7 @@ class Reconciler:
             observed=self._observer.observe(rollout),
             now=datetime.now(UTC),
         )
+        decision, failing = keep_failure(decision, rollout)
         await self._persist(rollout, decision)
         rollout.holding = decision.holding
         trouble = rollout.trouble
@@ -88,7 +105,7 @@ class Reconciler:
             self._notifier.notify(rollout, decision)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
-        if again or rollout.trouble is not trouble:
+        if again or failing or rollout.trouble is not trouble:
             return 0.0  # to be said at once
         wait = self._next(rollout, decision)
         if rollout.unsaved:
