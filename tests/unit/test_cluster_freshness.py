@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from modelrollout.cluster import informer as informer_module
-from modelrollout.cluster.errors import ApiError, ApiUnavailableError
+from modelrollout.cluster import paths
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ForbiddenError
 from modelrollout.cluster.freshness import STALE_SECONDS, Freshness
 from modelrollout.cluster.informer import Informer, Source
+from tests.support.cached_cluster import endpoint, pods, see_deployment, see_service, see_slice
+from tests.support.fake_kube import FakeKube
 from tests.unit.test_cluster_informer import Script, Thing, event, page, parse, play, thing
 
 BOOKMARK = event("BOOKMARK", {"metadata": {"resourceVersion": "44"}})
@@ -146,3 +150,30 @@ async def test_scenario_48_a_frozen_or_silent_watch_is_noticed_listed_again_and_
     await asyncio.sleep(0.05)
     assert informer.stale() == ""
     task.cancel()
+
+
+async def test_what_clients_reach_is_read_whatever_the_watch_told() -> None:
+    api: Any = FakeKube()
+    cache = ClusterCache(api, namespaces=(None,), listener=lambda *_: None)
+    see_service(cache)
+    see_deployment(cache, "emotion-1")
+    one, two, three = pods("emotion-1-5d8f7c9b44", 3)
+    see_slice(cache, [endpoint(one)], name="changed")
+    see_slice(cache, [endpoint(two)], name="gone")
+    see_slice(cache, [endpoint(one)], name="other", service="other")
+    metadata = {"namespace": "ns", "name": "changed", "resourceVersion": "900000"}
+    metadata["labels"] = {"kubernetes.io/service-name": "emotion"}  # type: ignore[assignment]
+    now = {"metadata": metadata, "ports": [{"name": "http"}], "endpoints": [endpoint(three), endpoint(one)]}
+    path = paths.collection(paths.DISCOVERY, "endpointslices", "ns")
+    api.put(path, {"items": [now]})
+    api.objects[path]["metadata"]["resourceVersion"] = "900001"
+    await cache.read_endpoints("ns", "emotion")
+    assert cache.ready("ns", "emotion", ["emotion-1"]) == {"emotion-1": 2}
+    assert sorted(part.name for part in cache.slices) == ["changed", "other"]
+    see_slice(cache, [endpoint(two)], name="made-since")
+    api.objects[path]["metadata"]["resourceVersion"] = "1"
+    await cache.read_endpoints("ns", "emotion")
+    assert cache.ready("ns", "emotion", ["emotion-1"]) == {"emotion-1": 3}, "newer than what was read"
+    api.failures.append(ForbiddenError(403, "Forbidden", "no"))
+    await cache.read_endpoints("ns", "emotion")
+    assert "forbids" in cache.slices.stale("ns")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
+from modelrollout.api.workload import Candidate
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiError
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer
-from modelrollout.decision.types import Observation
+from modelrollout.decision.types import Observation, Workload
 from modelrollout.operator.act import Actor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
@@ -43,6 +46,8 @@ class Nothing:
             uid=rollout.uid, name=rollout.name, generation=rollout.generation, candidate_name="emotion-2"
         )
 
+    async def look_again(self, _: Tracked) -> None: ...
+
     def notify(self, _: Tracked, decision: Any) -> None:
         self.notified += [transition.reason for transition in decision.transitions]
 
@@ -61,13 +66,13 @@ class Clumsy:
 class Bench:
     """A reconciler over a fake API server and the one rollout in it."""
 
-    def __init__(self, status: dict[str, Any]) -> None:
+    def __init__(self, status: dict[str, Any], *, others: Nothing | None = None) -> None:
         self.api: Any = FakeKube()
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
         leadership, metrics = Leadership.always(), OperatorMetrics(list, lambda: True)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         writer = Writer(self.api, cache)
-        self.others = Nothing()
+        self.others = others or Nothing()
         self.reconciler = Reconciler(
             store=self.store,
             inspector=cast(Inspector, self.others),
@@ -106,3 +111,56 @@ async def test_a_status_that_cannot_be_read_is_left_as_it_is_and_that_is_told_on
     assert bench.api.objects[ROLLOUT]["status"] == unknown
     assert bench.api.writes() == []
     assert caplog.text.count("StatusUnreadable") == 1
+
+
+class Late(Nothing):
+    """A watch that has not told yet that a pod of the candidate is no longer ready."""
+
+    def __init__(self, *, lost: bool) -> None:
+        super().__init__()
+        self.lost, self.looked = lost, 0
+
+    async def look_again(self, _: Tracked) -> None:
+        self.looked += 1
+
+    def observe(self, rollout: Tracked) -> Observation:
+        candidate = 0 if self.lost and self.looked else 1
+        workloads = {
+            "emotion-1": Workload(name="emotion-1", desired=3, ready=3, pods=3),
+            "emotion-2": Workload(name="emotion-2", desired=1, ready=candidate, pods=1),
+        }
+        return replace(super().observe(rollout), workloads=workloads)
+
+
+def at_the_end_of_a_step(*, reached: bool) -> dict[str, Any]:
+    """A status whose step of 25% has taken its time (or has not begun to)."""
+    run = {"id": "r", "candidate": "emotion-2", "stable": "emotion-1", "startedAt": "2026-01-01T00:00:00Z"}
+    run["fingerprint"] = Candidate(deployment="emotion-2").fingerprint()
+    step: dict[str, Any] = {"index": 0, "weight": 25, "startedAt": "2026-01-01T00:00:00Z"}
+    step |= {"reachedAt": "2026-01-01T00:00:01Z"} if reached else {"progressedAt": "2099-01-01T00:00:00Z"}
+    return {"phase": "Progressing", "stable": "emotion-1", "run": run, "step": step}
+
+
+@pytest.mark.parametrize("reached", [True, False])
+@pytest.mark.parametrize("lost", [True, False])
+async def test_scenario_48_nothing_is_reached_or_ended_before_the_api_server_says_what_clients_reach_now(
+    reached: bool, lost: bool
+) -> None:
+    bench = Bench(at_the_end_of_a_step(reached=reached), others=Late(lost=lost))
+    with suppress(ApiError):
+        await bench.reconciler.tick(bench.rollout)
+    step = bench.rollout.status.step
+    assert cast(Late, bench.others).looked == 1
+    assert step is not None
+    if reached:
+        assert (step.weight == 25) is lost, "the step ended on what was no longer so"
+    else:
+        assert (step.reached_at is None) is lost, "reached on what was no longer so"
+
+
+async def test_a_steady_tick_asks_the_api_server_nothing() -> None:
+    bench = Bench(at_the_end_of_a_step(reached=False), others=Late(lost=True))
+    cast(Late, bench.others).looked = 1  # the watch has told by now
+    with suppress(ApiError):
+        await bench.reconciler.tick(bench.rollout)
+    assert cast(Late, bench.others).looked == 1

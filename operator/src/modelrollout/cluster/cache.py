@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY
@@ -21,6 +22,7 @@ from modelrollout.cluster.endpoints import (
     parse_replica_set,
     parse_slice,
 )
+from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
 from modelrollout.cluster.informer import Informer, Key, Source
 from modelrollout.cluster.views import (
@@ -179,6 +181,20 @@ class ClusterCache:
         slices = self._slices_of.get((namespace, service), {}).values() if view is not None else ()
         ports = view.ports if view is not None else ()
         return count(slices, ports, lambda pod: self._deployment_of(namespace, pod))
+
+    async def read_endpoints(self, namespace: str, service: str) -> None:
+        """Asks the API server for the endpoints of the Service, whatever the watch told.
+
+        Raises:
+            ApiError: It did not answer. A refusal counts as a watch that is not relied on, and is not raised.
+        """
+        known = [
+            (part.namespace, part.name) for part in self._slices_of.get((namespace, service), {}).values()
+        ]
+        with suppress(ForbiddenError):
+            await self.slices.refresh(
+                namespace, label_selector=f"{SERVICE_NAME_LABEL}={service}", known=known
+            )
 
     def ready(self, namespace: str, service: str, deployments: Iterable[str]) -> dict[str, int]:
         """Endpoints of the Service that clients reach, by Deployment."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from modelrollout.cluster.errors import ApiError, GoneError
+from modelrollout.cluster.errors import ApiError, ForbiddenError, GoneError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
 from modelrollout.cluster.freshness import Freshness
 from modelrollout.cluster.paths import collection
@@ -116,6 +116,35 @@ class Informer(Generic[V]):
     def discard(self, namespace: str, name: str) -> None:
         """Forgets a value of which it is known otherwise that its object is gone."""
         self._remove((namespace, name))
+
+    async def refresh(self, namespace: str, *, label_selector: str, known: Sequence[Key]) -> None:
+        """Reads some objects of one namespace, whatever the watch told.
+
+        Args:
+            namespace: Where they are.
+            label_selector: Which they are.
+            known: Those of them that are known: what the API server does not have any more is forgotten.
+
+        Raises:
+            ApiError: They could not be read; a refusal also counts against the watch.
+        """
+        query = {"labelSelector": label_selector}
+        try:
+            found = await self._api.get(
+                collection(self._source.group_version, self._source.plural, namespace), query
+            )
+        except ForbiddenError as error:
+            scope = namespace if namespace in self._freshness else None
+            self._freshness[scope].denied(error.message)
+            raise
+        values = [value for value in map(self._parse, found.get("items") or ()) if value is not None]
+        for value in values:
+            self._store(value)
+        read_at = str(found["metadata"].get("resourceVersion", ""))
+        for key in set(known) - {(value.namespace, value.name) for value in values}:
+            held = self._items.get(key)
+            if held is not None and not is_older(read_at, held.resource_version):
+                self._remove(key)
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""

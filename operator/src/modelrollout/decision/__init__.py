@@ -19,6 +19,7 @@ from modelrollout.decision.names import (
     shadow_name,
 )
 from modelrollout.decision.outcome import watched_deployments
+from modelrollout.decision.reach import rests_on_endpoints
 
 __all__ = [
     "CriterionLimit",
@@ -34,6 +35,7 @@ __all__ = [
     "is_finite",
     "job_name",
     "needs_history",
+    "rests_on_endpoints",
     "run_id",
     "shadow_name",
     "special_text",

@@ -74,6 +74,18 @@ def reach_blockers(draft: Draft) -> Iterator[Blocker]:
         yield Blocker(reason=Reason.FOREIGN_ENDPOINTS, message=text)
 
 
+def rests_on_endpoints(before: ModelRolloutStatus, after: ModelRolloutStatus) -> bool:
+    """Whether a step begins or ends or its weight newly counts as reached."""
+    if after is before or after.rollback is not None:
+        return False
+    old, new = before.step, after.step
+    if new is not None and (old is None or old.index != new.index or old.reached_at != new.reached_at):
+        return True
+    under_way = before.run is not None and before.run.finished_at is None
+    over = after.run is None or after.run.finished_at is not None
+    return under_way and (over or (after.observation is not None and before.observation is None))
+
+
 def was_stale(status: ModelRolloutStatus) -> bool:
     """Whether the last decision was made without a current view of the cluster."""
     condition = get_condition(status.conditions, ConditionType.CACHE_STALE)

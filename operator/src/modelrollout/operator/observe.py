@@ -59,6 +59,15 @@ class Observer:
             uneven=uneven_traffic(self._cache.services.get(rollout.namespace, service)),
         )
 
+    async def look_again(self, rollout: Tracked) -> None:
+        """Reads what clients reach from the API server: a watch may be late.
+
+        Raises:
+            ApiError: The API server did not answer.
+        """
+        if rollout.service_name is not None:
+            await self._cache.read_endpoints(rollout.namespace, rollout.service_name)
+
     def _problems(self, rollout: Tracked) -> tuple[Problem, ...]:
         found = self._inspector.problems(rollout)
         return found if rollout.trouble is None else (*found, rollout.trouble[0])

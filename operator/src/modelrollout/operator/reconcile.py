@@ -17,7 +17,7 @@ from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import LOOK_EVERY
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
-from modelrollout.decision import decide
+from modelrollout.decision import decide, rests_on_endpoints
 from modelrollout.decision.types import Decision
 from modelrollout.operator.act import Actor
 from modelrollout.operator.measure import Measurer
@@ -88,12 +88,11 @@ class Reconciler:
         await self._actor.try_again(rollout)
         self._leadership.require()
         self._store.refresh_claims(rollout)
-        decision = decide(
-            spec=rollout.spec,
-            status=rollout.status,
-            observed=self._observer.observe(rollout),
-            now=datetime.now(UTC),
-        )
+        decision = self._decide(rollout)
+        if rests_on_endpoints(rollout.status, decision.status):
+            await self._observer.look_again(rollout)
+            self._leadership.require()
+            decision = self._decide(rollout)
         decision, failing = keep_failure(decision, rollout)
         await self._persist(rollout, decision)
         rollout.holding = decision.holding
@@ -113,6 +112,14 @@ class Reconciler:
         if self._actor.open_jobs(rollout):  # a pod that cannot start changes nothing that is watched
             wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
         return wait
+
+    def _decide(self, rollout: Tracked) -> Decision:
+        return decide(
+            spec=rollout.spec,
+            status=rollout.status,
+            observed=self._observer.observe(rollout),
+            now=datetime.now(UTC),
+        )
 
     async def _persist(self, rollout: Tracked, decision: Decision) -> None:
         """Status, only where it changed; before a run starts, the finalizer that brings its traffic back."""
