@@ -67,6 +67,7 @@ QUERIES = st.one_of(
     st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=30),
 )
 ATTACKS = (
+    'vector(0) # \r)), "__mro_id", "victim", "", "") or label_replace(topk(2, (vector(9)',
     'vector(0) # \r, "__mro_id", "victim", "", "") or label_replace(vector(9)',
     'vector(0) # \r), "a", "b", "", "") or label_replace((vector(9), "__mro_id", "victim", "", "") # (',
     'vector(0)), "a", "b", "", "") or label_replace((vector(9)',
@@ -94,6 +95,7 @@ def empty() -> Iterator[Prometheus]:
 @example(ATTACKS[5])
 @example(ATTACKS[6])
 @example(ATTACKS[7])
+@example(ATTACKS[8])
 def test_a_query_is_refused_or_changes_nothing_for_its_neighbours(empty: Prometheus, query: str) -> None:
     """Even if it knew the ids of the others, which it cannot, and whichever of them it is between."""
     if not is_self_contained(query):

@@ -223,17 +223,40 @@ def test_a_step_ends_with_one_more_question(interval: str) -> None:
     assert story.status.step.weight == 50
 
 
-def test_a_step_without_a_duration_needs_values_from_after_its_weight_was_reached() -> None:
-    """The candidate's last step has none: what was measured at the step before says nothing of it."""
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_step_without_a_duration_needs_values_from_after_its_weight_was_reached(asks: bool) -> None:
+    """What was measured before says nothing of it, nor what is measured at the instant when it is reached."""
     story = Story(evaluation={"interval": "60s"})
     story.until_weight(100, reached=False)
-    story.world.asked_at = story.world.now  # nothing new is asked for now
     before = story.world.samples
     while story.status.step is not None and story.status.step.reached_at is None:
         story.world.now += 1
-        story.world.asked_at = story.world.now
+        story.world.asked_at = -1e9 if asks else story.world.now
         story.world.samples = before
         decision = story.tick()
     assert story.status.step is not None, "it went on with values from before"
     assert decision.requeue_after is not None
     assert decision.requeue_after.total_seconds() == 0
+    story.world.now += 0.1
+    assert story.tick().status.phase is Phase.SUCCEEDED
+
+
+def test_a_long_interval_lets_no_old_value_decide_when_a_window_of_the_schedule_opens() -> None:
+    windows = [
+        {"days": ["Mon"], "from": "09:00", "to": "09:01"},
+        {"days": ["Mon"], "from": "09:30", "to": "10:00"},
+    ]
+    story = Story(evaluation={"interval": "1h"}, schedule={"windows": windows})
+    story.until_weight(10)
+    story.play(120)
+    story.world.asked_at = -1e9  # asked once more after the step's end
+    story.play(5)
+    story.world.outage = True
+    story.world.now = 1801
+    story.play(60)
+    assert story.status.step is not None
+    assert story.status.step.weight == 10
+    story.world.outage = False
+    story.world.asked_at = -1e9
+    story.play(5)
+    assert story.status.step.weight == 50

@@ -114,6 +114,7 @@ def test_an_infinite_value_is_beyond_a_limit_or_no_measurement(
 @pytest.mark.parametrize("compare", [{"maxIncrease": "20%"}, {"maxDecrease": "20%"}, {"maxIncrease": 1}])
 def test_nothing_passes_against_an_infinite_reference(reference: float, compare: dict[str, Any]) -> None:
     """1.8e308 is what versions before wrote for an infinite baseline."""
+    assert criterion_limit(criterion(compare={"to": "Stable", **compare}), reference) is None
     stable = verdict({"compare": {"to": "Stable", **compare}}, sample(5.0, reference=reference))
     assert (stable.state, stable.holds, stable.limit) == (NO_DATA, True, "")
     assert "Inf, with which every value would pass" in stable.message

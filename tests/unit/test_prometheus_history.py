@@ -88,6 +88,10 @@ async def test_the_difference_of_the_clocks_that_an_answer_shows_is_used_for_its
         server.shutdown()
         server.server_close()
         thread.join()
+    assert [form["partial_response"] for form in _Skewed.asked] == [
+        ["false"],
+        ["false"],
+    ]  # whole answers only
     assert float(_Skewed.asked[-1]["end"][0]) == pytest.approx(answer.at.timestamp() + _Skewed.ahead, abs=2)
     assert sample.history is not None
     assert (sample.history[-1].value, abs(sample.history[-1].at - answer.at) < timedelta(seconds=2)) == (
