@@ -45,8 +45,18 @@ test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devclus
 	$(PYTEST) -m e2e hack/devcluster/tests
 coverage: venv ## The same tests with a coverage report in htmlcov/
 	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
-nightly: venv ## 200,000 random histories instead of 5,000
+nightly: venv ## 200,000 random histories instead of 5,000, and 10,000 simulated operators instead of 300
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) --timeout 0 tests/unit -k property
+	@$(SIMULATE) --seeds 10000 --jobs $(WORKERS)
+
+##@ Simulation of the whole operator (docs/design/simulation.md)
+.PHONY: simulate simulate-mutants
+SIMULATE := $(PY) -m tests.support.simulation
+SEEDS ?= 1000
+simulate: venv ## Run SEEDS=1000 seeds with everything that can go wrong, or replay one with its trace: SEED=17
+	@$(SIMULATE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --jobs $(WORKERS))
+simulate-mutants: venv ## Put mended defects back one at a time: within how many seeds is each found?
+	@$(PY) -m tests.support.simulation.mutants
 
 ##@ Measurements
 .PHONY: bench
@@ -66,7 +76,7 @@ kind-up: venv ## Start a kind cluster from kind-config.yaml (with a Docker daemo
 kind-down: venv ## Remove it
 	@$(PY) -m devcluster kind-down
 images: venv ## Build the images and load them into the kind cluster
-	@$(PY) -m demo --build-only --build-cluster --cluster modelrollout
+	@$(PY) -m demo --build-only --cluster modelrollout
 
 ##@ Upkeep
 .PHONY: generate format lock clean clean-cache venv demo-venv

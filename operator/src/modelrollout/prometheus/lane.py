@@ -149,8 +149,9 @@ class Lane:
         at, asked = datetime.now(UTC), loop.time()
         outcomes: dict[str, Outcome] = {}
         outage: PrometheusError | None = None
+        known = self._outage
         try:
-            outcomes = await loop.run_in_executor(threads, self._ask, batch, joins)
+            outcomes = await loop.run_in_executor(threads, self._ask, batch, joins, known)
         except PrometheusError as error:
             outage = error
         except Exception as error:
@@ -165,9 +166,13 @@ class Lane:
         if self._waiting and self._timer is None:
             self._leave()
 
-    def _ask(self, batch: list[Waiting], joins: bool) -> dict[str, Outcome]:
-        """In a thread. What had to wait for a thread until the server was silent is not asked any more."""
-        if not joins and self._outage is not None:
+    def _ask(self, batch: list[Waiting], joins: bool, known: PrometheusError | None) -> dict[str, Outcome]:
+        """In a thread. What waited for a thread while the server fell silent is not asked any more.
+
+        `known` is the outage that was known when it was sent. In that one it is asked all the same: it may
+        be the only question that could find out that the server is back.
+        """
+        if not joins and self._outage is not None and self._outage is not known:
             raise self._outage
         return self._asker.ask([each.questions for each in batch])
 

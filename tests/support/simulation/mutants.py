@@ -1,0 +1,145 @@
+"""Mended defects, put back one at a time: within how many seeds does the simulation find each?
+
+`make simulate-mutants` runs all of them. A mutant replaces one function of the operator by what it did before
+the mend; the numbers are those of issue 12.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.simulation import clock
+from tests.support.simulation.__main__ import Found, prepare, reproducible, run_one
+
+MOST_SEEDS = 2000
+Replacement = tuple[object, str, Any]
+"""Whose attribute, its name, and what it becomes."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One defect put back.
+
+    Attributes:
+        what: What goes wrong, as a person would say it.
+        invariants: Which of them may find it.
+        replace: What is replaced, made when the operator has been loaded.
+    """
+
+    defect: str
+    what: str
+    invariants: frozenset[str]
+    replace: Callable[[], list[Replacement]]
+
+
+def _repeat_without_lease() -> list[Replacement]:
+    """20: the lease is asked for before the first attempt and for none of its repetitions."""
+    from modelrollout.cluster.fence import FencedApi
+
+    real = FencedApi.request
+
+    async def request(self: Any, method: str, path: str, **options: Any) -> Any:
+        if method == "GET":
+            return await real(self, method, path, **options)
+        self._leadership.require()
+        return await self._api.request(method, path, **options)
+
+    return [(FencedApi, "request", request)]
+
+
+def _lease_at_once() -> list[Replacement]:
+    """21: who finds no Lease makes one and acts under it at once."""
+    from modelrollout.cluster.lease import Elector
+
+    async def create(self: Any, real: Any = Elector._create) -> None:
+        await real(self)
+        self._leadership.extend(clock.monotonic() + self._settings.renew_seconds)
+
+    def stop(self: Any, why: str, real: Any = Elector._stop_acting) -> None:
+        if "Lease is gone" not in why and not self._leadership.held:
+            real(self, why)
+
+    old_enough = lambda self, lease, now: True  # noqa: E731
+    return [
+        (Elector, "_old_enough", old_enough),
+        (Elector, "_create", create),
+        (Elector, "_stop_acting", stop),
+    ]
+
+
+def _last_command() -> list[Replacement]:
+    """23: a second command replaces one that nobody has looked at yet."""
+    from modelrollout.operator import store
+
+    def parse(annotations: Any, real: Any = store.parse_commands) -> Any:
+        commands, error = real(annotations)
+        return commands[-1:], error
+
+    return [(store, "parse_commands", parse)]
+
+
+MUTANTS: Mapping[str, Mutant] = {
+    "repeat-without-lease": Mutant(
+        "20", "writes are repeated after the lease is lost", frozenset({"fence"}), _repeat_without_lease
+    ),
+    "lease-at-once": Mutant("21", "a deleted Lease gives two leaders", frozenset({"fence"}), _lease_at_once),
+    "last-command": Mutant(
+        "23", "abort, then promote: the abort is lost", frozenset({"commands"}), _last_command
+    ),
+}
+
+
+@contextmanager
+def applied(mutant: Mutant) -> Iterator[None]:
+    """Put a defect back for a while."""
+    replaced = [(owner, name, getattr(owner, name), new) for owner, name, new in mutant.replace()]
+    try:
+        for owner, name, _, new in replaced:
+            setattr(owner, name, new)
+        yield
+    finally:
+        for owner, name, old, _ in replaced:
+            setattr(owner, name, old)
+
+
+def search(mutant: Mutant, *, seeds: int, jobs: int) -> tuple[int, str] | None:
+    """The first seed that finds it, counted from 1, and what it says; None: none of them does."""
+    with applied(mutant), multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=100) as pool:
+        found: Found
+        for count, found in enumerate(pool.imap(run_one, range(seeds), chunksize=2), start=1):
+            for name, text in found[2]:
+                if name in mutant.invariants:
+                    return count, text
+    return None
+
+
+def main() -> int:
+    """The command; 1 if a mutant lives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.support.simulation.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(MUTANTS)}; by default all")
+    parser.add_argument("--seeds", type=int, default=MOST_SEEDS)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    reproducible("tests.support.simulation.mutants")
+    prepare()
+    alive = 0
+    for name in options.names or MUTANTS:
+        mutant = MUTANTS[name]
+        found = search(mutant, seeds=options.seeds, jobs=options.jobs)
+        alive += found is None
+        result = (
+            f"found by seed {found[0] - 1}: {found[1]}" if found else f"not found in {options.seeds} seeds"
+        )
+        sys.stdout.write(f"{mutant.defect:>3} {name} ({mutant.what}): {result}\n")
+        sys.stdout.flush()
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

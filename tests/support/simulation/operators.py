@@ -1,0 +1,185 @@
+"""The operator's process on the virtual clock: started, stopped, crashed and started again.
+
+Three things of it are replaced: the client library's connection, the socket of Prometheus' session, and kopf,
+which runs in a thread of its own; what kopf would call is called from a watch of the same kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from modelrollout.api.constants import PLURAL
+from modelrollout.cluster import connection, paths
+from modelrollout.cluster.errors import ApiError
+from modelrollout.operator import kopf_app, main
+from modelrollout.operator import process as processes
+from modelrollout.operator.settings import Settings
+from modelrollout.prometheus import client as prometheus_client
+from modelrollout.prometheus.session import PrometheusSession
+from tests.support.simulation import clock
+from tests.support.simulation.gateway import Client, Connection
+from tests.support.simulation.prometheus import Adapter
+
+if TYPE_CHECKING:
+    from tests.support.simulation.runner import Simulation
+
+LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
+
+
+class Life:
+    """One process of one operator, from its start to its end."""
+
+    def __init__(self, simulation: Simulation, client: Client, skew: float) -> None:
+        self.simulation, self.client = simulation, client
+        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._stop = asyncio.Event()
+        context = contextvars.copy_context()
+        context.run(LIFE.set, self)
+        context.run(clock.SKEW.set, skew)
+        self.main = asyncio.get_running_loop().create_task(self._live(), context=context)
+
+    async def _live(self) -> None:
+        process = await processes.Process.create(_settings(self.client))
+        await main._until_stopped(process, self._stop)
+        await process.shut_down()
+        self.simulation.ended(self.client)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._stop.set()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing more leaves it."""
+        self.client.dead = True
+        for stream in list(self.client.streams):
+            stream.close()
+        for task in list(self.tasks):
+            task.cancel()
+
+
+def _settings(client: Client) -> Settings:
+    return Settings(
+        namespaces=(), kubeconfig=Path(client.name), context=None, leader_election=True,
+        lease_namespace="system", lease_name="operator", identity=client.identity,
+        prometheus={"default": {"url": "http://prometheus:9090"}}, host="127.0.0.1", port=0,
+        notification_hosts=(), log_format="text", log_level="info", stalled_after=60.0, resync=300.0,
+        shutdown=20.0,
+    )  # fmt: skip
+
+
+class _Configuration:
+    """What the connection reads of the client library's configuration."""
+
+    ssl_ca_cert = ca_cert_data = cert_file = key_file = None
+    verify_ssl = True
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+    async def auth_settings(self) -> dict[str, Any]:
+        """No credentials."""
+        return {}
+
+    async def get_api_key_with_prefix(self, *_: Any, **__: Any) -> None:
+        """No token."""
+
+
+async def _load_configuration(kubeconfig: Path | None, context: str | None) -> _Configuration:
+    return _Configuration(f"http://{kubeconfig}")
+
+
+def _connection(configuration: _Configuration) -> Connection:
+    life = LIFE.get()
+    assert life is not None
+    return Connection(life.simulation, life.client)
+
+
+class _Session(PrometheusSession):
+    def get_adapter(self, url: str | bytes) -> Adapter:  # type: ignore[override]
+        life = LIFE.get()
+        assert life is not None
+        return Adapter(life.simulation.prometheus, life.client.name)
+
+
+class _Probes:
+    """No port is opened."""
+
+    port = 0
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    async def start(self, host: str, port: int) -> None:
+        """Nothing."""
+
+    async def stop(self) -> None:
+        """Nothing."""
+
+
+class Watcher(kopf_app.KopfWatcher):
+    """The watch of ModelRollouts as kopf does it: list, watch on, again after a failure."""
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        while True:
+            ended = asyncio.Event()
+            watching = asyncio.create_task(self._follow(ended))
+            try:
+                await self._until_dead(ended)
+            finally:
+                watching.cancel()
+            await asyncio.sleep(kopf_app.RESTART_SECONDS)
+
+    async def _follow(self, ended: asyncio.Event) -> None:
+        life = LIFE.get()
+        assert life is not None
+        api = connection.KubeApi(_Configuration("http://kopf"))
+        path = paths.collection(paths.ROLLOUTS, PLURAL)
+        while True:
+            try:
+                page = await api.get(path)
+                for obj in page["items"]:
+                    self._heard(None, obj)
+                version = page["metadata"]["resourceVersion"]
+                while True:
+                    query = {
+                        "resourceVersion": version,
+                        "allowWatchBookmarks": "true",
+                        "timeoutSeconds": "600",
+                    }
+                    async for event in api.watch(path, query):
+                        if event["type"] == "ERROR":
+                            raise ApiError(410, "Gone", "list again")
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        if event["type"] != "BOOKMARK":
+                            self._heard(event["type"], event["object"])
+            except ApiError:
+                await asyncio.sleep(1.0)
+
+
+def install() -> None:
+    """Puts the replacements in place, once a process."""
+    connection.RESTClientObject = _connection  # type: ignore[assignment]
+    connection._load_configuration = _load_configuration  # type: ignore[assignment]
+    prometheus_client.PrometheusSession = _Session  # type: ignore[misc]
+    processes.HealthServer = _Probes  # type: ignore[assignment, misc]
+    processes.KopfWatcher = Watcher  # type: ignore[misc]
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    """Makes tasks that are known to the life that they belong to, so that it can be killed."""
+    task = asyncio.Task(coroutine, loop=loop, **options)
+    context = options.get("context")
+    life = LIFE.get() if context is None else context.get(LIFE)
+    if life is not None:
+        life.tasks.add(task)
+        if life.client.dead:
+            task.cancel()
+    return task
