@@ -64,6 +64,18 @@ def test_a_watch_that_is_silent_although_something_changed_is_not_relied_on() ->
     assert seen.stale() == "", "of an API server without bookmarks nothing was missed this time"
 
 
+def test_a_server_that_sent_bookmarks_once_is_expected_to_send_them() -> None:
+    seen = Freshness(clock=Clock())
+    seen.heard(bookmark=True)
+    seen.listed(after_silence=True, news=0)
+    assert seen.stale() == "" and not seen.trusted, "one may be missing; the next watch has to prove itself"
+    seen.listed(after_silence=True, news=0)
+    seen.listed(after_silence=True, news=0)
+    assert "bookmarks" in seen.stale()
+    seen.heard()
+    assert seen.stale() == "" and seen.trusted
+
+
 def test_a_frozen_watch_is_not_relied_on_until_one_speaks() -> None:
     seen = Freshness(clock=Clock())
     seen.frozen()

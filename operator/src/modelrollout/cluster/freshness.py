@@ -23,6 +23,8 @@ class Freshness:
         self._heard_at = clock()
         self._error = ""
         self._trouble = ""
+        self._bookmarked = False
+        self._silences = 0
 
     @property
     def age(self) -> float:
@@ -32,7 +34,7 @@ class Freshness:
     @property
     def trusted(self) -> bool:
         """Whether nothing went wrong since the watch was last heard."""
-        return not self._trouble and not self._error
+        return not self._trouble and not self._error and not (self._bookmarked and self._silences)
 
     def stale(self) -> str:
         """Why what is known may be out of date, a clause that does not change from tick to tick; or empty."""
@@ -50,14 +52,21 @@ class Freshness:
             news: Objects that the list showed otherwise than the watch had told.
         """
         self._heard_at, self._error = self._clock(), ""
-        if after_silence and news:
+        if not after_silence:
+            return
+        self._silences += 1
+        if news:
             self._trouble = "the watch ended in silence although objects had changed"
-        elif after_silence:
+        elif not self._bookmarked:
             self._trouble = ""  # such a server sends no bookmarks, and nothing was missed
+        elif self._silences > 1:  # one bookmark may be missing
+            self._trouble = "watches end in silence, without the bookmarks that were sent before"
 
-    def heard(self) -> None:
+    def heard(self, *, bookmark: bool = False) -> None:
         """The watch sent an event or a bookmark: it works."""
         self._heard_at, self._error, self._trouble = self._clock(), "", ""
+        self._silences = 0
+        self._bookmarked |= bookmark
 
     def frozen(self) -> None:
         """A watch did not end at its time. Only one that speaks shows that this is over."""
