@@ -9,5 +9,6 @@ compile() {
 }
 compile -o hack/requirements/dev.txt hack/requirements/dev.in
 compile -c hack/requirements/dev.txt -o operator/requirements.txt operator/requirements.in
+compile -c hack/requirements/dev.txt -o operator/requirements-plugin.txt operator/requirements-plugin.in
 compile -c hack/requirements/dev.txt -o inference-image/requirements.txt inference-image/requirements.in
 compile -c hack/requirements/dev.txt -o inference-image/requirements-train.txt inference-image/requirements-train.in

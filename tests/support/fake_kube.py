@@ -7,8 +7,8 @@ import copy
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from modelrollout.cluster.paths import MERGE_PATCH
 
 Json = dict[str, Any]
 

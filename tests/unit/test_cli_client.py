@@ -13,8 +13,9 @@ from modelrollout.api.commands import Command, Verb, append_command, parse_comma
 from modelrollout.api.constants import COMMANDS_ANNOTATION
 from modelrollout.cli import client
 from modelrollout.cli.client import CommandRefusedError, Rollouts
-from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
 from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, GoneError, NotFoundError
+from modelrollout.cluster.paths import MERGE_PATCH
+from modelrollout.cluster.plain_client import PlainKubeApi
 
 Json = dict[str, Any]
 
@@ -53,7 +54,7 @@ class Server:
 
 
 async def seen(server: Server, count: int) -> list[Json | None]:
-    watching = Rollouts(api=cast(KubeApi, server), namespace="models").watch("emotion")
+    watching = Rollouts(api=cast(PlainKubeApi, server), namespace="models").watch("emotion")
     return [await anext(watching) for _ in range(count)]
 
 
@@ -93,7 +94,7 @@ async def test_a_watch_that_ends_or_breaks_goes_on_where_it_was() -> None:
 
 async def test_what_was_deleted_meanwhile_is_told_and_what_never_was_is_an_error() -> None:
     server = Server(GoneError(410, "Expired", "too old"))
-    watching = Rollouts(api=cast(KubeApi, server), namespace="models").watch("emotion")
+    watching = Rollouts(api=cast(PlainKubeApi, server), namespace="models").watch("emotion")
     await anext(watching)
     server.items = []
     assert await anext(watching) is None
@@ -138,7 +139,7 @@ class Store:
 
 
 async def ask(store: Store, verb: Verb) -> Json | None:
-    return await Rollouts(api=cast(KubeApi, store), namespace="models").command("emotion", verb, wait=0.0)
+    return await Rollouts(api=cast(PlainKubeApi, store), namespace="models").command("emotion", verb, wait=0.0)
 
 
 async def test_of_two_people_who_ask_at_once_neither_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,8 @@ def declared(file: str) -> list[str]:
 def test_packages_ask_for_what_is_pinned() -> None:
     operator = tomllib.loads((ROOT / "operator/pyproject.toml").read_text())["project"]
     server = tomllib.loads((ROOT / "inference-image/pyproject.toml").read_text())["project"]
-    assert operator["dependencies"] == declared("operator/requirements.in")
+    assert operator["dependencies"] == declared("operator/requirements-plugin.in")
+    assert operator["optional-dependencies"]["operator"] == declared("operator/requirements.in")
     assert server["dependencies"] == declared("inference-image/requirements.in")
     assert server["optional-dependencies"]["train"] == declared("inference-image/requirements-train.in")
 

@@ -24,8 +24,9 @@ from modelrollout.api.printable import needs_escapes, printable_json
 from modelrollout.cli.live import Live, live_values
 from modelrollout.cli.text import moment
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import MERGE_PATCH, KubeApi
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ConflictError, GoneError
+from modelrollout.cluster.paths import MERGE_PATCH
+from modelrollout.cluster.plain_client import PlainKubeApi
 
 Object = dict[str, Any]
 REFUSED: Final = "CommandRefused"
@@ -91,7 +92,7 @@ async def connected(target: Target) -> AsyncIterator[Rollouts]:
             "Configuration",
             "expected a kubeconfig in $KUBECONFIG or ~/.kube/config, found none: name one with --kubeconfig",
         )
-    api = await KubeApi.connect(kubeconfig=target.kubeconfig, context=target.context)
+    api = await PlainKubeApi.connect(kubeconfig=target.kubeconfig, context=target.context)
     try:
         yield Rollouts(api=api, namespace=target.namespace, metrics=target.metrics)
     finally:
@@ -102,7 +103,7 @@ async def connected(target: Target) -> AsyncIterator[Rollouts]:
 class Rollouts:
     """The ModelRollouts of one namespace."""
 
-    api: KubeApi
+    api: PlainKubeApi
     namespace: str
     metrics: str | None = None
 

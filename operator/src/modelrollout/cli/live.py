@@ -10,13 +10,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Final
 
-import aiohttp
+import urllib3
 
 from modelrollout.api.constants import LABEL_ROLE, ROLE_OPERATOR
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import KubeApi
+from modelrollout.cluster.plain_client import PlainKubeApi, in_thread
 
 OPERATOR_LABELS: Final = f"{LABEL_ROLE}={ROLE_OPERATOR}"
 """What the chart labels the operator's pods with, whatever name the release and the chart are given."""
@@ -40,7 +41,7 @@ class Live:
         return bool(self.values or self.states)
 
 
-async def live_values(api: KubeApi, url: str | None, namespace: str, name: str) -> Live:
+async def live_values(api: PlainKubeApi, url: str | None, namespace: str, name: str) -> Live:
     """The values of one rollout; empty if no operator that has them can be reached within two seconds.
 
     Args:
@@ -80,7 +81,7 @@ def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
             yield match[1], dict(LABEL.findall(match[2])), float(match[3])
 
 
-async def _pages(api: KubeApi) -> AsyncIterator[str]:
+async def _pages(api: PlainKubeApi) -> AsyncIterator[str]:
     pods = await api.request(
         "GET", f"{paths.CORE}/pods", query={"labelSelector": OPERATOR_LABELS}, attempts=1
     )
@@ -100,6 +101,7 @@ def _port(pod: dict[str, Any]) -> int:
 
 
 async def _fetch(url: str) -> str:
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        answer.raise_for_status()
-        return await answer.text()
+    answer = await in_thread(lambda: urllib3.request("GET", url, timeout=SECONDS, retries=False))
+    if answer.status != HTTPStatus.OK:
+        raise ValueError(f"{url} answered {answer.status}")
+    return answer.data.decode("utf-8", errors="replace")

@@ -7,11 +7,8 @@ time and memory than everything the operator wants to know about it.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,24 +18,17 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
-from modelrollout.cluster.errors import ApiError, ApiUnavailableError, error_for
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, refusal
+from modelrollout.cluster.paths import JSON
+from modelrollout.cluster.retries import ATTEMPTS, with_retries
 
-logger = logging.getLogger(__name__)
-
-JSON: Final = "application/json"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 ANYTHING: Final = "application/json, */*"
-MERGE_PATCH: Final = "application/merge-patch+json"
 REQUEST_SECONDS: Final = 5.0
 """Longest time for one attempt."""
-ATTEMPTS: Final = 4
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 2.0
 WATCH_SILENCE_SECONDS: Final = 90.0
 """The API server sends a bookmark about every minute; a longer silence means a dead connection."""
-RETRIED_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-UNAUTHORIZED: Final = 401
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +65,6 @@ class KubeApi:
         self._reload = reload
         self._observer = observer or RequestObserver()
         self._rest = RESTClientObject(configuration)
-        self._jitter = random.Random()  # noqa: S311 - spreads retries, no secret
 
     @classmethod
     async def connect(
@@ -176,7 +165,7 @@ class KubeApi:
                 "GET", path, {**query, "watch": "1"}, None, _media(accept=accept), timeout
             )
             if response.status >= 300:
-                raise _refusal(response.status, await response.read())
+                raise refusal(response.status, await response.read())
             async for line in response.content:
                 if line.strip():
                     yield json.loads(line)
@@ -188,25 +177,9 @@ class KubeApi:
             if response is not None:
                 response.close()
 
-    async def _with_retries(self, once: Callable[[], Any], *, attempts: int) -> bytes:
-        pause = FIRST_PAUSE
-        reloaded = False
-        for attempt in range(1, attempts + 1):
-            try:
-                return bytes(await once())
-            except ApiError as error:
-                if error.status == UNAUTHORIZED and self._reload is not None and not reloaded:
-                    reloaded = True
-                    await self._renew_credentials()
-                    continue
-                if not isinstance(error, ApiUnavailableError) or attempt == attempts:
-                    raise
-                logger.debug("The API server did not answer (attempt %d of %d): %s", attempt, attempts, error)
-            await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.5))
-            pause = min(2 * pause, LONGEST_PAUSE)
-        raise ApiUnavailableError(
-            0, "Unauthorized", "the API server refuses the credentials, also after reading them anew"
-        )
+    async def _with_retries(self, once: Callable[[], Awaitable[bytes]], *, attempts: int) -> bytes:
+        renew = self._renew_credentials if self._reload is not None else None
+        return await with_retries(once, attempts=attempts, renew=renew)
 
     async def _renew_credentials(self) -> None:
         assert self._reload is not None
@@ -236,7 +209,7 @@ class KubeApi:
         finally:
             self._observer.request_done(method=method, kind=kind_of(path), status=status)
         if status >= 300:
-            raise _refusal(status, raw)
+            raise refusal(status, raw)
         return raw
 
     async def _send(
@@ -271,17 +244,6 @@ def kind_of(path: str) -> str:
 
 def _media(content_type: str = JSON, accept: str = ANYTHING) -> dict[str, str]:
     return {"Content-Type": content_type, "Accept": accept}
-
-
-def _refusal(status: int, raw: bytes) -> ApiError:
-    try:
-        answer = json.loads(raw)
-    except ValueError:
-        answer = {}
-    if not isinstance(answer, dict):
-        answer = {}
-    text = answer.get("message") or raw[:300].decode("utf-8", errors="replace") or "no explanation"
-    return error_for(status, str(answer.get("reason") or ""), str(text))
 
 
 async def _load_configuration(kubeconfig: Path | None, context: str | None) -> Configuration:

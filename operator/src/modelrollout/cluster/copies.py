@@ -18,9 +18,9 @@ from modelrollout.api.constants import (
 )
 from modelrollout.api.workload import Candidate, EnvVar
 from modelrollout.cluster import paths
-from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.names import copy_name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 
 
@@ -63,3 +64,15 @@ def error_for(status: int, reason: str, message: str) -> ApiError:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ApiUnavailableError(status, reason, message)
     return kinds.get(status, ApiError)(status, reason, message)
+
+
+def refusal(status: int, raw: bytes) -> ApiError:
+    """The exception for an answer with that HTTP status and body."""
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    text = answer.get("message") or raw[:300].decode("utf-8", errors="replace") or "no explanation"
+    return error_for(status, str(answer.get("reason") or ""), str(text))

@@ -11,14 +11,14 @@ from typing import Any
 
 from modelrollout.cluster.connection import (
     ANYTHING,
-    ATTEMPTS,
-    JSON,
     METADATA,
     METADATA_LIST,
     REQUEST_SECONDS,
     KubeApi,
 )
 from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.paths import JSON
+from modelrollout.cluster.retries import ATTEMPTS
 
 
 class FencedApi:

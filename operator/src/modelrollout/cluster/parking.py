@@ -17,9 +17,9 @@ from typing import Any, Final
 from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED, PARKED_VALUE
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import ForbiddenError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.views import DeploymentView, ParkedView, ServiceView
 from modelrollout.cluster.writer import RolloutRef
 

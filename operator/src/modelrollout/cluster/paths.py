@@ -6,6 +6,9 @@ from typing import Final
 
 from modelrollout.api.constants import GROUP, PLURAL, VERSION
 
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+
 CORE: Final = "/api/v1"
 APPS: Final = "/apis/apps/v1"
 BATCH: Final = "/apis/batch/v1"

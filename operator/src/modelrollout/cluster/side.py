@@ -21,11 +21,11 @@ from modelrollout.api.constants import (
 )
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.copies import CopyError, owner_reference
 from modelrollout.cluster.errors import NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.ownership import NameTakenError, create_owned, delete_owned
+from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision import shadow_name
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 from modelrollout.api.constants import API_VERSION, FINALIZER, KIND
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH
 from modelrollout.cluster.errors import ConflictError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.paths import MERGE_PATCH
 
 COMPONENT: Final = "modelrollout-operator"
 SCALE_ATTEMPTS: Final = 4

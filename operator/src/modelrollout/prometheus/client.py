@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol, cast
 
 import requests
 import urllib3
-from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from modelrollout.prometheus.errors import FailureKind, PrometheusError
+from modelrollout.prometheus.library import query_library
 from modelrollout.prometheus.session import PrometheusSession
 from modelrollout.prometheus.targets import PrometheusTarget
 
@@ -58,7 +58,7 @@ class RangeQuery:
 
 
 class PrometheusClient:
-    """Asks one server through prometheus-api-client, with a deadline, at most one retry, and errors that
+    """Asks one server, with a deadline, at most one retry, and errors that
     help.
 
     A second attempt is made only where the first cannot have cost the server anything (no connection, or one
@@ -70,12 +70,7 @@ class PrometheusClient:
         self.target = target
         self._hooks: RequestHooks = hooks or NoHooks()
         self._session = PrometheusSession(target)
-        self._library = PrometheusConnect(
-            url=target.url,
-            session=self._session,
-            method="POST",
-            retry=urllib3.Retry(total=0, redirect=False),
-        )
+        self._library = query_library(target.url, self._session)
 
     def query(self, promql: str, *, legs: int = 1) -> list[Any]:
         """The `result` of an instant query at the server's own present: series, or `[time, text]` for a
