@@ -13,14 +13,17 @@ import yaml
 ROOT: Final = Path(__file__).resolve().parents[2]
 NAMESPACE: Final = "modelrollout-system"
 RELEASE: Final = "modelrollout"
+REPOSITORY: Final = "registry.invalid/operator"
+"""Where nothing can be pulled from; kustomization.yaml asks for another."""
 HEADER: Final = "# Rendered from charts/modelrollout by `make generate`; do not edit.\n"
 HELM_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 
 
 def render() -> str:
     """The operator's objects as YAML, without Helm's labels and without the list of Prometheus servers."""
+    settings = f"crds.install=false,tests.enabled=false,image.repository={REPOSITORY}"
     command = [_helm(), "template", RELEASE, str(ROOT / "charts" / "modelrollout")]
-    command += ["--namespace", NAMESPACE, "--set", "crds.install=false,tests.enabled=false"]
+    command += ["--namespace", NAMESPACE, "--set", settings]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     documents = [_plain(document) for document in yaml.safe_load_all(rendered) if document]
     kept = [document for document in documents if document["kind"] != "ConfigMap"]

@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from modelrollout.cli.live import live_values
-from modelrollout.cluster.connection import KubeApi
+from modelrollout.cluster.plain_client import PlainKubeApi
 from tests.support.charts import (
     OPERATOR,
     ROOT,
+    SERVER,
     RenderError,
     combinations,
     helm,
@@ -312,7 +313,9 @@ def test_network_policy_lets_out_to_the_ports_of_prometheus(values: Json, ports:
 
 def test_the_notes_say_which_ports_of_prometheus_are_let_out() -> None:
     def notes(*arguments: str) -> str:
-        return helm("install", "demo", str(OPERATOR), "--dry-run=client", *arguments).split("NOTES:")[1]
+        return helm(
+            "install", "demo", str(OPERATOR), "--dry-run=client", "--set=image.repository=x", *arguments
+        ).split("NOTES:")[1]
 
     url = ("--set", "prometheus.default.url=http://prometheus-server")
     assert "lets the operator out to TCP 80, 9090" in notes(*url)
@@ -350,7 +353,7 @@ async def test_the_plugin_finds_the_operators_pods_whatever_the_chart_calls_them
             sample = 'modelrollout_criterion_value{criterion="errors",name="emotion",namespace="ml"} 0.25'
             return f"modelrollout_leader 1.0\n{sample}\n"
 
-    live = await live_values(cast(KubeApi, Api()), None, "ml", "emotion")
+    live = await live_values(cast(PlainKubeApi, Api()), None, "ml", "emotion")
     assert live.values == {"errors": 0.25}
 
 
@@ -471,3 +474,14 @@ def test_what_is_generated_is_up_to_date(tmp_path: Path) -> None:
     assert len(written) == 5
     for path in written:
         assert (tmp_path / path).read_text() == (ROOT / "charts" / path).read_text(), f"{path}: make generate"
+
+
+@pytest.mark.parametrize(("chart", "image"), [(OPERATOR, "operator"), (SERVER, "inference-server")])
+def test_the_repository_of_the_image_is_asked_for_in_a_sentence(chart: Path, image: str) -> None:
+    """A default would be pulled from a public hub, where the name may belong to anybody."""
+    with pytest.raises(RenderError, match=f"such as --set image.repository=registry.example/{image}"):
+        helm("template", "demo", str(chart))
+    digest = "sha256:" + "0" * 64
+    values = {"image": {"repository": "registry.example/pinned", "digest": digest, "tag": "ignored"}}
+    for name, spec in pod_specs(render(chart, values)):
+        assert {c["image"] for c in spec["containers"]} == {f"registry.example/pinned@{digest}"}, name

@@ -19,6 +19,9 @@ CHARTS = ROOT / "charts"
 OPERATOR = CHARTS / "modelrollout"
 SERVER = CHARTS / "inference-server"
 
+IMAGE = {"image": {"repository": "registry.example/image"}}
+"""What every installation has to give."""
+
 Json = dict[str, Any]
 Values = Mapping[str, Any]
 
@@ -55,7 +58,7 @@ def render(
         namespace,
         "--values",
         "-",
-        stdin=json.dumps(values or {}),
+        stdin=json.dumps(merged(IMAGE, values or {})),
     )
     return [document for document in yaml.safe_load_all(text) if document]
 

@@ -30,10 +30,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "inference.image" -}}
 {{- $image := .image }}
+{{- $repository := required "image.repository is required: the repository that your cluster pulls the inference server's image from, such as --set image.repository=registry.example/inference-server" $image.repository }}
 {{- if $image.digest -}}
-{{ $image.repository }}@{{ $image.digest }}
+{{ $repository }}@{{ $image.digest }}
 {{- else -}}
-{{ $image.repository }}:{{ default .appVersion $image.tag }}
+{{ $repository }}:{{ default .appVersion $image.tag }}
 {{- end }}
 {{- end }}
 

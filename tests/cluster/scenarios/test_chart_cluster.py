@@ -13,7 +13,7 @@ import yaml
 
 from tests.support import crd
 from tests.support import manifests as m
-from tests.support.charts import CHARTS, OPERATOR, SERVER, RenderError, helm, pod_specs, render
+from tests.support.charts import CHARTS, IMAGE, OPERATOR, SERVER, RenderError, helm, merged, pod_specs, render
 from tests.support.cluster_tool import Cluster, ControlPlane
 from tests.support.operator_process import OperatorProcess
 from tests.support.rights import account_kubeconfig
@@ -78,7 +78,12 @@ def monitoring_crd(kind: str, plural: str) -> Json:
 def release(plane: Cluster, *arguments: str, values: Json | None = None) -> str:
     """helm on this cluster."""
     return helm(
-        *arguments, "--kubeconfig", str(plane.kubeconfig), "--values", "-", stdin=json.dumps(values or {})
+        *arguments,
+        "--kubeconfig",
+        str(plane.kubeconfig),
+        "--values",
+        "-",
+        stdin=json.dumps(merged(IMAGE, values or {})),
     )
 
 

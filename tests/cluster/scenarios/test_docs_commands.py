@@ -112,6 +112,7 @@ def cluster(plane: Cluster, operator: OperatorProcess) -> Cluster:
 def run(cluster: Cluster, path: str, block: Block) -> None:
     """Runs a block as a reader would, from the top of the repository."""
     environment = {**os.environ, **cluster.env, "PATH": path, "PYTHONPATH": str(ROOT / "operator" / "src")}
+    environment["REGISTRY"] = "registry.example"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
         env=environment,
@@ -248,7 +249,15 @@ def test_configurations_of_prometheus_are_accepted(tmp_path: Path) -> None:
 
 def test_helm_renders_the_notes() -> None:
     """What helm prints after an install speaks of things that exist."""
-    said = helm("install", "modelrollout", str(CHARTS / "modelrollout"), "--dry-run=client", "-n", "sys")
+    said = helm(
+        "install",
+        "modelrollout",
+        str(CHARTS / "modelrollout"),
+        "--dry-run=client",
+        "-n",
+        "sys",
+        "--set=image.repository=x",
+    )
     notes = said[said.index("NOTES:") :]
     assert "rollout status deployment/modelrollout" in notes
     assert "docs/howto/monitoring.md" in notes
