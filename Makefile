@@ -78,6 +78,12 @@ kind-down: venv ## Remove it
 images: venv ## Build the images and load them into the kind cluster
 	@$(PY) -m demo --build-only --cluster modelrollout
 
+##@ Release
+.PHONY: dist
+dist: venv ## Make the files to install from, in dist/ (IMAGE_REPOSITORY=, OPERATOR_DIGEST=, INFERENCE_DIGEST=, RELEASE_URL=)
+	@$(PY) -m release --out dist --image-repository "$(IMAGE_REPOSITORY)" --operator-digest "$(OPERATOR_DIGEST)" \
+	  --inference-server-digest "$(INFERENCE_DIGEST)" --url "$(RELEASE_URL)"
+
 ##@ Upkeep
 .PHONY: generate format lock clean clean-cache venv demo-venv
 generate: venv ## Write again what is generated: CRD, reference, dashboards
@@ -87,7 +93,7 @@ format: venv ## Format the code
 lock: venv ## Pin the requirements anew
 	@hack/step "Resolving and hashing requirements" hack/requirements/compile.sh
 clean: ## Remove what was built here
-	rm -rf .venv .venv-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov out
+	rm -rf .venv .venv-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov out dist
 clean-cache: venv ## Remove built binaries and images as well
 	@$(PY) -m devcluster clean-cache
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = {
     "hack/requirements/dev.txt": "hack/requirements/dev.in",
     "operator/requirements.txt": "operator/requirements.in",
+    "operator/requirements-plugin.txt": "operator/requirements-plugin.in",
     "inference-image/requirements.txt": "inference-image/requirements.in",
     "inference-image/requirements-train.txt": "inference-image/requirements-train.in",
 }

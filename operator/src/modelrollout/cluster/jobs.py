@@ -21,7 +21,7 @@ from modelrollout.api.printable import printable
 from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import MERGE_PATCH
+from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.copies import owner_reference
 from modelrollout.cluster.errors import ApiError, ConflictError, ForbiddenError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
