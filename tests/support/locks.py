@@ -50,7 +50,11 @@ def unmet(lock: str, environment: Mapping[str, str]) -> list[str]:
     the one that is installed here, which must be of the pinned version.
     """
     locked, problems, seen = pins(lock), [], set()
-    waiting = [("the .in file", requirement) for requirement in asked_for(LOCKS[lock])]
+    waiting = [
+        ("the .in file", requirement)
+        for requirement in asked_for(LOCKS[lock])
+        if requirement.marker is None or requirement.marker.evaluate({**environment, "extra": ""})
+    ]
     while waiting:
         wanted_by, requirement = waiting.pop()
         name = canonicalize_name(requirement.name)

@@ -139,7 +139,9 @@ class Store:
 
 
 async def ask(store: Store, verb: Verb) -> Json | None:
-    return await Rollouts(api=cast(PlainKubeApi, store), namespace="models").command("emotion", verb, wait=0.0)
+    return await Rollouts(api=cast(PlainKubeApi, store), namespace="models").command(
+        "emotion", verb, wait=0.0
+    )
 
 
 async def test_of_two_people_who_ask_at_once_neither_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

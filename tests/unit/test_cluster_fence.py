@@ -12,7 +12,7 @@ import pytest
 
 import modelrollout
 from modelrollout.api.workload import Candidate, Validation
-from modelrollout.cluster import connection, paths
+from modelrollout.cluster import paths, retries
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.copies import CopyKeeper, owner_reference
@@ -41,7 +41,6 @@ class Failing(KubeApi):
         self.limits: list[float] = []
         self._leadership = leadership
         self._reload = None
-        self._jitter = connection.random.Random(20)
 
     async def _once(
         self, method: str, path: str, query: Any, body: Any, content_type: str, seconds: float
@@ -160,7 +159,7 @@ WRITES: dict[str, Callable[[Hands], Awaitable[Any]]] = {
 async def test_a_write_is_not_repeated_after_the_lease_ended(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
     hands = Hands()
     with pytest.raises(NotLeaderError):
         await WRITES[kind](hands)
@@ -177,7 +176,7 @@ async def test_nothing_is_written_without_the_lease(kind: str) -> None:
 
 
 async def test_an_attempt_ends_before_another_replica_can_act(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.001)
     hands, now = Hands(), 100.0
     leadership = Leadership(clock=lambda: now)
     leadership.extend(105.0, others_from=108.0)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from devcluster.errors import DevClusterError
+from demo.errors import CommandError, MachineError
 from release import charts, images, plugin, sboms, wheels
 from release.plan import Plan, ReleaseError, epoch, sha256
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         for path in make(plan, with_images=not options.without_images):
             print(f"{path.stat().st_size:>12,}  {path.relative_to(plan.out.parent)}")
-    except (ReleaseError, DevClusterError, OSError) as error:
+    except (ReleaseError, MachineError, CommandError, OSError) as error:
         print(f"make dist: {error}", file=sys.stderr)
         return 1
     return 0
@@ -44,7 +44,7 @@ def make(plan: Plan, *, with_images: bool = True) -> list[Path]:
 
     Raises:
         ReleaseError: A step failed.
-        DevClusterError: No Docker daemon, or an image could not be built.
+        MachineError: No Docker daemon, or an image could not be built.
     """
     if plan.out.exists() and any(plan.out.iterdir()) and not (plan.out / SUMS).is_file():
         raise ReleaseError(f"{plan.out} holds files that `make dist` did not make: name another directory")

@@ -6,18 +6,23 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from devcluster import docker, images
-from devcluster.docker import Docker
+from demo import images, preflight
+from demo.cluster import Backend
+from demo.docker import Docker
+from demo.errors import MachineError
+from demo.kind import KindBackend
 from release import oci
 from release.plan import Plan
 
 IMAGES: Final = (images.OPERATOR, images.INFERENCE)
+SAVE_SECONDS: Final = 600
 
 
 def write(plan: Plan) -> list[Path]:
-    """Build what the daemon lacks and write the archives."""
-    with docker.for_a_while() as daemon:
-        built = images.build(daemon, IMAGES)
+    """Build what the daemon lacks and write the archives; MachineError where there is no daemon."""
+    backend = _backend()
+    with backend.docker() as daemon:
+        built = images.build(daemon, IMAGES, backend.bases(daemon))
         return [export(plan, daemon, name, reference) for name, reference in sorted(built.items())]
 
 
@@ -27,6 +32,17 @@ def export(plan: Plan, daemon: Docker, name: str, reference: str) -> Path:
     target = plan.out / f"{name}-{plan.version}-{platform}.oci.tar"
     with tempfile.TemporaryDirectory(dir=plan.out) as directory:
         saved = Path(directory) / "saved.tar"
-        daemon.run("save", "--output", saved, reference, timeout=600)
+        daemon.run("save", "--output", saved, reference, timeout=SAVE_SECONDS)
         oci.convert(saved, target, plan.image(name), plan.version)
     return target
+
+
+def _backend() -> Backend:
+    """Where the images are built: kind and Helm are not needed for that."""
+    if preflight.can_build():
+        from demo.builder import BuilderBackend  # noqa: PLC0415 - only where it can work
+
+        return BuilderBackend()
+    if problem := preflight.docker():
+        raise MachineError(problem)
+    return KindBackend()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,23 +62,18 @@ def _fill(archive: Path, place: Path) -> None:
         with zipfile.ZipFile(archive) as content:
             content.extractall(unpacked)
         (wheel,) = Path(unpacked).glob("*.whl")
-        _step(
-            "python3 -m venv failed; on Debian: apt-get install python3-venv",
-            sys.executable,
-            "-m",
-            "venv",
-            place,
-        )
-        pip = (
-            place / "bin" / "python",
+        tools = Path(unpacked) / "tools"  # pip stays outside of the environment that is kept
+        hint = "python3 -m venv failed; on Debian: apt-get install python3-venv"
+        _step(hint, sys.executable, "-m", "venv", tools)
+        _step(hint, sys.executable, "-m", "venv", "--without-pip", place)
+        pip: tuple[str | Path, ...] = (
+            tools / "bin" / "python",
             "-m",
             "pip",
-            "install",
-            "--quiet",
-            "--no-input",
-            "--no-deps",
-            "--disable-pip-version-check",
+            "--python",
+            place / "bin" / "python",
         )
+        pip += ("install", "--quiet", "--no-input", "--no-deps", "--disable-pip-version-check")
         hint = "pip failed; it needs a package index in reach (or a mirror in pip's configuration)"
         _step(
             hint,
@@ -91,7 +85,6 @@ def _fill(archive: Path, place: Path) -> None:
             Path(unpacked) / "requirements.txt",
         )
         _step(hint, *pip, "--no-index", wheel)
-        shutil.rmtree(next((place / "lib").glob("python*/site-packages/pip")), ignore_errors=True)
     (place / "complete").touch()
 
 

@@ -26,6 +26,8 @@ def _write(plan: Plan, part: str, lock: str, kind: str) -> Path:
     said = run(
         sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible",
         "--spec-version", "1.6", "--output-format", "JSON", "--output-file", "-", ROOT / lock,
+        # The tool lists hashes in the order of a set.
+        env={"PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": str(plan.epoch)},
     )  # fmt: skip
     listed = json.loads(said)
     listed["metadata"]["component"] = {

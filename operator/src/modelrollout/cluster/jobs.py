@@ -21,11 +21,11 @@ from modelrollout.api.printable import printable
 from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.copies import owner_reference
 from modelrollout.cluster.errors import ApiError, ConflictError, ForbiddenError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.ownership import create_owned, delete_owned
+from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.views import JobView, parse_job
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import JobResult, JobState
