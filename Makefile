@@ -76,7 +76,7 @@ kind-up: venv ## Start a kind cluster from kind-config.yaml (with a Docker daemo
 kind-down: venv ## Remove it
 	@$(PY) -m devcluster kind-down
 images: venv ## Build the images and load them into the kind cluster
-	@$(PY) -m demo --build-only --cluster modelrollout
+	@$(PY) -m demo --build-only --build-cluster --cluster modelrollout
 
 ##@ Release
 .PHONY: dist

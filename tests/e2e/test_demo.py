@@ -1,4 +1,4 @@
-"""`make demo` as a newcomer runs it, in a cluster of its own; and that nothing is left of it afterwards."""
+"""`make demo` where there is no Docker, in a cluster of its own; nothing is left of it afterwards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def demo(*arguments: str, seconds: float) -> Ran:
     parts = ("operator/src", "hack/devcluster/src", "hack/demo/src")
     path = os.pathsep.join(str(ROOT / part) for part in parts)
     done = subprocess.run(
-        [sys.executable, "-m", "demo", "--cluster", CLUSTER, *arguments],
+        [sys.executable, "-m", "demo", "--build-cluster", "--cluster", CLUSTER, *arguments],
         env={**os.environ, "PYTHONPATH": path},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,

@@ -124,7 +124,7 @@ def played(visitor: Visitor, pulled: None) -> Ran:
 def test_demo_needs_docker_kind_and_helm_only(
     visitor: Visitor, played: Ran, kind_cluster: KindCluster, project_images: dict[str, str]
 ) -> None:
-    print(played.said)
+    print(played.said, f"`make demo` took {played.seconds:.1f} s")
     assert played.code == 0, played.said
     assert "The better model serves everything" in played.said
     assert "✗" not in played.said

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ KEPT = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_pr
 
 @dataclass(frozen=True)
 class Ran:
-    """A command that has ended."""
+    """A command that has ended, and how long it took."""
 
     code: int
     said: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class OrdinaryUser:
         """Run a command in the checkout with nothing of our environment but the way to the package index."""
         kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
         paths = {"HOME": str(self.home), "PATH": f"{self.programs}:{PROGRAMS}", "LANG": "C.UTF-8"}
+        began = time.monotonic()
         process = subprocess.Popen(
             command,
             cwd=self.checkout,
@@ -68,7 +71,7 @@ class OrdinaryUser:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
-        return Ran(process.returncode, said)
+        return Ran(process.returncode, said, time.monotonic() - began)
 
 
 @contextmanager

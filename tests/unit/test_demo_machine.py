@@ -158,6 +158,7 @@ def test_root_on_debian_without_kind_has_a_cluster_built(
     program("kind", "echo kind v0.33.0")
     with pytest.raises(MachineError, match="the Docker daemon is not running"):
         preflight.backend()
+    assert type(preflight.backend(build_cluster=True)).__name__ == "BuilderBackend"
 
 
 def test_a_pull_without_a_network_says_so(program: Program) -> None:
@@ -195,6 +196,28 @@ def test_a_cluster_that_the_demo_did_not_make_is_left_alone(program: Program, tm
         KindBackend().create("demo")
     assert KindBackend().delete("demo") is False
     assert "delete" not in (tmp_path / "calls").read_text()
+
+
+KIND_WITH_DEMO = '[ "$*" != "get clusters" ] || echo demo'
+
+
+def test_a_cluster_that_runs_is_used_again(program: Program, tmp_path: Path) -> None:
+    (kind.state_directory() / "demo").mkdir(parents=True)
+    program("kind", KIND_WITH_DEMO)
+    program("docker", "echo ok")
+    assert KindBackend().create("demo").kubeconfig == kind.state_directory() / "demo" / "kubeconfig"
+    calls = (tmp_path / "calls").read_text()
+    assert "kind export kubeconfig --name demo" in calls
+    assert "create" not in calls
+
+
+def test_a_cluster_that_does_not_answer_is_made_anew(program: Program, tmp_path: Path) -> None:
+    (kind.state_directory() / "demo").mkdir(parents=True)
+    program("kind", KIND_WITH_DEMO)
+    program("docker", "exit 1")
+    KindBackend().create("demo")
+    calls = (tmp_path / "calls").read_text()
+    assert calls.index("kind delete cluster --name demo") < calls.index("kind create cluster --name demo")
 
 
 def test_down_where_nothing_was_made_needs_nothing(

@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.down:
             return _down(arguments.cluster, narrator)
-        backend = preflight.backend(arguments.kind_config, tuple(arguments.build_option))
+        backend = preflight.backend(
+            arguments.kind_config, tuple(arguments.build_option), build_cluster=arguments.build_cluster
+        )
         if arguments.build_only:
             return _build_only(backend, arguments.cluster, narrator)
         options = Options(
@@ -80,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         type=_image,
         metavar="NAME=REFERENCE",
         help="use this image of the Docker daemon for operator, inference-server or prometheus, build none",
+    )
+    parser.add_argument(
+        "--build-cluster",
+        action="store_true",
+        help="build the cluster's programs even where kind is installed (on Debian, as root, with Go)",
     )
     with_kind = parser.add_argument_group("where Docker and kind are installed")
     with_kind.add_argument(

@@ -25,17 +25,20 @@ OLDEST_HELM: Final = 3
 WITHOUT_DOCKER: Final = "Without Docker the demo runs on Debian as root, with Go 1.26 or later."
 
 
-def backend(config: Path | None = None, build_options: tuple[str, ...] = ()) -> Backend:
+def backend(
+    config: Path | None = None, build_options: tuple[str, ...] = (), *, build_cluster: bool = False
+) -> Backend:
     """Docker and kind where kind is installed, else the builder of clusters where that one can work.
 
     Args:
         config: kind's configuration instead of the repository's; for Docker and kind only.
         build_options: More options for `docker build`; for Docker and kind only.
+        build_cluster: The builder, even where kind is installed.
 
     Raises:
         MachineError: Neither way is open. Nothing was started.
     """
-    if not _found("kind") and can_build():
+    if build_cluster or (not _found("kind") and can_build()):
         return _builder()
     if problems := [sentence for check in (docker, kind, helm, room) if (sentence := check())]:
         raise MachineError(*problems, *([] if _found("kind") else [WITHOUT_DOCKER]))
