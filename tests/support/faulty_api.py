@@ -8,9 +8,10 @@ import asyncio
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import yaml
@@ -32,6 +33,7 @@ class FaultyApi:
         denied: Plurals of kinds whose lists and watches are answered with 403.
         frozen: Plurals of kinds whose watches stay open and pass nothing on, those open already too.
         silent: The same, but these watches end when the API server ends them.
+        after_status: Called with the body of each write of a status once it was done, before it is answered.
     """
 
     def __init__(self, plane: Cluster, directory: Path) -> None:
@@ -40,6 +42,7 @@ class FaultyApi:
         self.denied: set[str] = set()
         self.frozen: set[str] = set()
         self.silent: set[str] = set()
+        self.after_status: Callable[[dict[str, Any]], None] | None = None
         self._plane = plane
         self._random = random.Random(37)
         self._port = free_port()
@@ -111,7 +114,11 @@ class FaultyApi:
         made_up = self._failure(request)
         if made_up == 409 or (made_up and (request.method == "GET" or self._random.random() < 0.5)):
             return _refusal(made_up)
-        response = await self._pass_on(request, quiet=bool(made_up))
+        watched = self.after_status if request.method == "PUT" and request.path.endswith("/status") else None
+        response = await self._pass_on(request, quiet=bool(made_up or watched))
+        if watched is not None and response.status == 200:
+            watched(await request.json())
+            return _refusal(500)
         return _refusal(made_up) if made_up else response
 
     def _failure(self, request: web.Request) -> int:

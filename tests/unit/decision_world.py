@@ -80,6 +80,7 @@ class World:
     generation: int = 1
     commands: str = ""  # the annotation
     given: int = 0
+    told: set[str] = field(default_factory=set)  # ids of transitions
     modes: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     outage: bool = False
     problems: tuple[Problem, ...] = ()
@@ -150,6 +151,7 @@ class World:
             uid="uid-1", name=NAME, generation=self.generation, candidate_name=candidate,
             workloads=workloads, samples=dict(self.samples),
             commands=parse_commands({COMMANDS_ANNOTATION: self.commands})[0],
+            reported=frozenset(self.told),
             problems=problems, jobs={name: self._job(name) for name in self.jobs},
             deleting=self.deleting, metrics_error="refused" if self.outage else None,
             baselines={name: self._sample(name, GOOD) for name in due_baselines(spec, status)},
@@ -232,7 +234,8 @@ class World:
         return status, observed, decision
 
     def act(self, decision: Decision) -> None:
-        """Apply a decision as the real operator does."""
+        """Apply a decision as the real operator does, and tell people."""
+        self.told |= {entry.id for entry in decision.status.unreported}
         for scale in decision.scales:
             deployment = self.deployments[scale.deployment]
             deployment.desired = scale.replicas

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from modelrollout.api.base import MESSAGE_LENGTH
 from modelrollout.api.conditions import Condition, ConditionStatus, Phase
 from modelrollout.api.constants import HANDLED_COMMANDS_LIMIT, HISTORY_LIMIT
+from modelrollout.api.schedule import Transition
 from modelrollout.api.status import (
     BaselineStatus,
     CriterionState,
@@ -34,6 +35,7 @@ from modelrollout.api.status import (
     ValidationStatus,
     WeightStatus,
 )
+from modelrollout.api.unreported import UnreportedTransition
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TIMES = st.integers(0, 10**15).map(lambda microseconds: EPOCH + timedelta(microseconds=microseconds))
@@ -133,6 +135,13 @@ STATUSES = _some(
     ),
     owned=_few(_some(OwnedDeployment, name=NAMES, fingerprint=NAMES, created_at=TIMES)),
     handled_commands=_few(NAMES),
+    unreported=_few(
+        _some(
+            UnreportedTransition, id=NAMES, at=TIMES, reason=NAMES, message=MESSAGES,
+            severity=st.sampled_from(("Normal", "Warning")), criterion=_or_none(NAMES),
+            announcement=_or_none(st.sampled_from(Transition)),
+        )
+    ),
     history=_few(
         _some(
             HistoryEntry, id=NAMES, from_=_or_none(NAMES), to=NAMES, result=st.sampled_from(RunResult),

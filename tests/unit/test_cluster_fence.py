@@ -23,10 +23,11 @@ from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import Shadow, SideKeeper
 from modelrollout.cluster.views import ParkedView, parse_deployment, parse_job, parse_service
-from modelrollout.cluster.writer import RolloutRef, Writer
+from modelrollout.cluster.writer import EventNote, RolloutRef, Writer
 from tests.support import manifests
 from tests.support.owned import job
 
+NOTE = EventNote(reason="R", message="m", severity="Normal")
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1")
 SOURCES = Path(modelrollout.__file__).parent
 MAY_HOLD_A_CONNECTION = {"connection.py", "fence.py", "lease.py", "process.py"}
@@ -140,7 +141,7 @@ WRITES: dict[str, Callable[[Hands], Awaitable[Any]]] = {
     "status": lambda hands: hands.writer.write_status(OWNER, {"phase": "Idle"}),
     "finalizers": lambda hands: hands.writer.set_finalizers(OWNER, ()),
     "scale": lambda hands: hands.writer.scale("ns", "emotion-1", 2),
-    "event": lambda hands: hands.writer.post_event(OWNER, reason="R", message="m", severity="Normal"),
+    "event": lambda hands: hands.writer.post_event(OWNER, NOTE),
     "pod": lambda hands: hands.unpark(),
     "shadow": lambda hands: hands.ensure_shadow(),
     "no shadow": lambda hands: hands.remove_shadow(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from modelrollout.cluster.jobs import JobOrder, build_job
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.side import Shadow, build_service, build_shadow
 from modelrollout.cluster.views import parse_deployment
-from modelrollout.cluster.writer import RolloutRef, Writer, with_finalizer, without_finalizer
+from modelrollout.cluster.writer import EventNote, RolloutRef, Writer, with_finalizer, without_finalizer
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
 
@@ -121,7 +122,7 @@ async def test_without_the_lease_nothing_is_written() -> None:
     with pytest.raises(NotLeaderError):
         await setup.writer.set_finalizers(OWNER, ())
     with pytest.raises(NotLeaderError):
-        await setup.writer.post_event(OWNER, reason="R", message="m", severity="Normal")
+        await setup.writer.post_event(OWNER, EventNote(reason="R", message="m", severity="Normal"))
     assert setup.api.writes() == []
 
 
@@ -135,6 +136,22 @@ async def test_a_status_decided_on_an_older_version_is_refused() -> None:
     with pytest.raises(ConflictError):
         await setup.writer.write_status(ref, {"phase": "Progressing"})
     assert setup.api.objects[ROLLOUT]["status"] == {"phase": "Idle"}
+
+
+async def test_an_event_that_is_told_again_is_the_same_event() -> None:
+    setup = Setup()
+    note = EventNote(
+        reason="RollingBack",
+        message="Back.",
+        severity="Warning",
+        id="18862f0",
+        at=datetime(2026, 1, 5, 9, 0, tzinfo=UTC),
+    )
+    for _ in range(2):
+        await setup.writer.post_event(OWNER, note)
+    events = [obj for path, obj in setup.api.objects.items() if "/events/" in path]
+    assert [event["metadata"]["name"] for event in events] == ["emotion.18862f0"]
+    assert events[0]["firstTimestamp"] == "2026-01-05T09:00:00Z"
 
 
 def test_finalizers_of_others_stay() -> None:

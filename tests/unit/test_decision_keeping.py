@@ -52,7 +52,8 @@ class Run:
         )  # fmt: skip
         decision = decide(spec=self.spec, status=self.status, observed=observed, now=self.now)
         again = decide(spec=self.spec, status=decision.status, observed=observed, now=self.now)
-        assert again.status is decision.status, "asked again it decided otherwise"
+        told = {"unreported": decision.status.unreported}  # before it is acted on, it looks like drift
+        assert again.status.model_copy(update=told) == decision.status, "asked again it decided otherwise"
         assert (again.parked, again.serving) == (decision.parked, decision.serving)
         self.status = decision.status
         return decision

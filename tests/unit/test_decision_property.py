@@ -17,6 +17,7 @@ from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec, OnHoldDeadline
 from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResult
+from modelrollout.api.unreported import UNREPORTED_LIMIT
 from modelrollout.decision import Stage, decide, shadow_name, stage_of
 from modelrollout.decision.replicas import limits_of, minimum_ready
 from modelrollout.decision.types import Decision, Observation, Problem, SampleState
@@ -165,6 +166,7 @@ class Watcher:
         fresh = [c.verb for c in observed.commands if c.id not in before.handled_commands]
         self.person |= Verb.PROMOTE in fresh or Verb.PROMOTE_FULL in fresh
         self._commands(before, observed, after)
+        self._told(before, observed, decision)
         self._weights(before, after)
         self._advance(before, observed, after)
         self._rollback(before, observed, after)
@@ -234,6 +236,16 @@ class Watcher:
                     asked = (sample.at - step.reached_at).total_seconds() - self.held
                     wanted = duration.seconds if duration else 0
                     assert asked >= wanted - 1e-6, "advanced on an answer from before the step's end"
+
+    def _told(self, before: ModelRolloutStatus, observed: Observation, decision: Decision) -> None:
+        """Each transition is in status until it was told, but for the oldest of very many."""
+        after = decision.status.unreported
+        ids = {entry.id for entry in after}
+        lost = {entry.id for entry in before.unreported} - ids - observed.reported
+        assert not lost or len(after) == UNREPORTED_LIMIT, "a transition was lost"
+        texts = {entry.message for entry in after}
+        assert {t.message[:100] for t in decision.transitions} <= {text[:100] for text in texts}
+        assert len(ids) == len(after)
 
     def _commands(self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus) -> None:
         """None is lost, none acts twice, and an abort wins over all that wait with it."""
@@ -326,8 +338,10 @@ class Watcher:
             observed=observed,
             now=self.world.time,
         )
-        if again.status != decision.status:
-            assert again.status.to_json() == decision.status.to_json()
+        # Before it is acted on, what was decided looks like drift.
+        same = again.status.model_copy(update={"unreported": decision.status.unreported})
+        if same != decision.status:
+            assert same.to_json() == decision.status.to_json()
             raise AssertionError("the same JSON, but another status")
         assert again.scales == decision.scales
         assert again.jobs == decision.jobs
@@ -447,6 +461,7 @@ def calm_down(world: sim.World, watcher: Watcher) -> None:
         if (
             finished
             and not decision.scales
+            and not decision.status.unreported
             and all(d.ready(world.now) == d.desired for d in world.deployments.values())
         ):
             return

@@ -7,14 +7,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from modelrollout.api.schedule import Notification
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.api.status import ModelRolloutStatus
-from modelrollout.decision.types import Decision, Transition
+from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.operator import delivery
 from modelrollout.operator.delivery import Deliveries, Message
 from modelrollout.operator.metrics import OperatorMetrics
@@ -136,9 +136,14 @@ async def test_what_is_dropped_is_logged_again_after_a_delivery(
     assert caplog.text.count("too many wait") == 2
 
 
-def decided() -> Decision:
-    started = Transition(reason="Started", message="It starts.", announcement=Announcement.STARTED)
-    return Decision(status=ModelRolloutStatus(), transitions=(started,))
+def started() -> UnreportedTransition:
+    return UnreportedTransition(
+        id="1",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        reason="Started",
+        message="It starts.",
+        announcement=Announcement.STARTED,
+    )
 
 
 @pytest.mark.parametrize(("allowed", "sent"), [(("127.0.0.1",), 1), (("hooks.example",), 0), ((), 0)])
@@ -147,14 +152,16 @@ async def test_nothing_is_sent_to_a_host_that_the_settings_do_not_allow(
 ) -> None:
     metrics = OperatorMetrics(list, lambda: True)
     notifier = Notifier(None, metrics, allowed_hosts=allowed)  # type: ignore[arg-type]
+    done: list[bool] = []
     with Webhook() as alive:
         obj = stored()
         obj["spec"]["notifications"] = [{"name": "chat", "url": alive.url}]
         task = asyncio.create_task(notifier.run())
         with caplog.at_level(logging.WARNING):
-            notifier.notify(Tracked.of(obj), decided())
+            notifier.notify(Tracked.of(obj), started(), done.append)
             await until(lambda: outcome(metrics, "sent") + outcome(metrics, "refused") == 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+    assert done == [True], "delivered or given up"
     assert len(alive.calls) == sent
     assert ("not among the allowed ones" in caplog.text) is (sent == 0)

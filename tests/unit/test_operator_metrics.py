@@ -11,8 +11,9 @@ import pytest
 
 from modelrollout.api.conditions import Reason
 from modelrollout.api.schedule import Transition as Announcement
+from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.cluster.writer import Writer
-from modelrollout.decision.types import Decision, Sample, SampleState, Transition
+from modelrollout.decision.types import Sample, SampleState
 from modelrollout.operator.metrics import OTHER_CAUSES, OperatorMetrics
 from modelrollout.operator.report import Reporter
 from modelrollout.operator.store import NOT_PARSED, RolloutStore, Tracked
@@ -56,10 +57,15 @@ class Told:
 
     def revert(self, reason: Reason, criterion: str | None = None) -> None:
         """Reports that the traffic goes back."""
-        transition = Transition(
-            reason=str(reason), message="Back.", criterion=criterion, announcement=Announcement.ROLLING_BACK
+        transition = UnreportedTransition(
+            id="1",
+            at=datetime.now(UTC),
+            reason=str(reason),
+            message="Back.",
+            criterion=criterion,
+            announcement=Announcement.ROLLING_BACK,
         )
-        self.reporter.report(self.rollout, Decision(status=self.rollout.status, transitions=(transition,)))
+        self.reporter.report(self.rollout, transition, lambda _: None)
 
 
 def entry(state: str = "Pass", value: float = 0.5) -> dict[str, Any]:

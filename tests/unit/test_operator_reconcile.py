@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
@@ -9,21 +10,24 @@ from typing import Any, cast
 
 import pytest
 
+from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.api.workload import Candidate
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.errors import ApiError
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ForbiddenError
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer
 from modelrollout.decision.types import Observation, Workload
+from modelrollout.operator import report
 from modelrollout.operator.act import Actor
+from modelrollout.operator.announcer import Announcer
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.problems import Inspector
 from modelrollout.operator.reconcile import Reconciler
-from modelrollout.operator.report import Reporter
+from modelrollout.operator.report import Done, Reporter
 from modelrollout.operator.store import RolloutStore, Tracked
 from tests.support.fake_kube import FakeKube
 from tests.unit.test_operator_store import stored
@@ -43,13 +47,18 @@ class Nothing:
 
     def observe(self, rollout: Tracked) -> Observation:
         return Observation(
-            uid=rollout.uid, name=rollout.name, generation=rollout.generation, candidate_name="emotion-2"
+            uid=rollout.uid,
+            name=rollout.name,
+            generation=rollout.generation,
+            candidate_name="emotion-2",
+            reported=frozenset(rollout.reported),
         )
 
     async def look_again(self, _: Tracked) -> None: ...
 
-    def notify(self, _: Tracked, decision: Any) -> None:
-        self.notified += [transition.reason for transition in decision.transitions]
+    def notify(self, _: Tracked, entry: UnreportedTransition, done: Done) -> None:
+        self.notified.append(entry.reason)
+        done(True)
 
 
 class Clumsy:
@@ -63,25 +72,42 @@ class Clumsy:
         raise ApiError(500, "InternalError", "refused by the test")
 
 
+class Idle(Clumsy):
+    """An actor with nothing to do."""
+
+    async def act(self, *_: Any) -> None: ...
+
+    def open_jobs(self, _: Tracked) -> tuple[str, ...]:
+        return ()
+
+
 class Bench:
     """A reconciler over a fake API server and the one rollout in it."""
 
-    def __init__(self, status: dict[str, Any], *, others: Nothing | None = None) -> None:
+    def __init__(
+        self, status: dict[str, Any], actor: Clumsy | None = None, *, others: Nothing | None = None
+    ) -> None:
         self.api: Any = FakeKube()
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
         leadership, metrics = Leadership.always(), OperatorMetrics(list, lambda: True)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         writer = Writer(self.api, cache)
         self.others = others or Nothing()
+        self.reporter = Reporter(writer, metrics)
+        self.woken: list[tuple[Any, float]] = []
         self.reconciler = Reconciler(
             store=self.store,
             inspector=cast(Inspector, self.others),
             measurer=cast(Measurer, self.others),
             observer=cast(Observer, self.others),
             writer=writer,
-            actor=cast(Actor, Clumsy()),
-            reporter=Reporter(writer, metrics),
-            notifier=cast(Notifier, self.others),
+            actor=cast(Actor, actor or Clumsy()),
+            reporter=self.reporter,
+            announcer=Announcer(
+                reporter=self.reporter,
+                notifier=cast(Notifier, self.others),
+                wake=lambda key, after: self.woken.append((key, after)),
+            ),
             leadership=leadership,
         )
         self.store.apply(self.api.put(ROLLOUT, stored(status=status)))
@@ -164,3 +190,64 @@ async def test_a_steady_tick_asks_the_api_server_nothing() -> None:
     with suppress(ApiError):
         await bench.reconciler.tick(bench.rollout)
     assert cast(Late, bench.others).looked == 1
+
+
+def events(bench: Bench) -> list[str]:
+    return [obj["reason"] for path, obj in bench.api.objects.items() if "/events/" in path]
+
+
+async def post_events(bench: Bench) -> None:
+    """Lets the reporter empty its queue."""
+    task = asyncio.create_task(bench.reporter.run())
+    await bench.reporter.flush(5)
+    task.cancel()
+
+
+async def test_a_transition_is_in_status_until_it_was_told_and_then_goes() -> None:
+    bench = Bench({}, Idle())
+    await bench.reconciler.tick(bench.rollout)
+    kept = bench.api.objects[ROLLOUT]["status"]["unreported"]
+    assert [entry["reason"] for entry in kept] == bench.others.notified != []
+    await bench.reconciler.tick(bench.rollout)
+    assert bench.api.objects[ROLLOUT]["status"]["unreported"] == kept, "not told yet"
+    assert len(bench.others.notified) == len(kept), "what is being told is not told again"
+    await post_events(bench)
+    assert events(bench) == bench.others.notified
+    assert {key for key, _ in bench.woken} == {("ns", "emotion")}, "a tick takes it out of status"
+    await bench.reconciler.tick(bench.rollout)
+    assert "unreported" not in bench.api.objects[ROLLOUT]["status"]
+    assert not bench.rollout.reporting
+
+
+async def test_whoever_leads_after_a_crash_tells_what_the_dead_one_did_not() -> None:
+    """Killed after the write of status: no Event, no webhook, and a rollout that is at rest."""
+    dead = Bench({}, Idle())
+    dead.reconciler._announcer.announce = lambda _: None  # type: ignore[method-assign]
+    await dead.reconciler.tick(dead.rollout)
+    written = dead.api.objects[ROLLOUT]["status"]
+    expected = [entry["reason"] for entry in written["unreported"]]
+    assert expected and not events(dead)
+    following = Bench(written, Idle())
+    await following.reconciler.tick(following.rollout)
+    await post_events(following)
+    assert events(following) == following.others.notified == expected
+
+
+async def test_an_event_that_fails_for_now_is_tried_again_and_a_refused_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(report, "AGAIN_SECONDS", 0.01)
+    bench = Bench({}, Idle())
+    await bench.reconciler.tick(bench.rollout)
+    bench.api.failures = [ApiUnavailableError(503, "", "down")]
+    await post_events(bench)
+    assert not bench.rollout.reported, "kept until it is told"
+    await asyncio.sleep(0.05)
+    await post_events(bench)
+    assert events(bench) == bench.others.notified
+    assert len(bench.rollout.reported) == len(bench.others.notified)
+    refused = Bench({}, Idle())
+    await refused.reconciler.tick(refused.rollout)
+    refused.api.failures = [ForbiddenError(403, "Forbidden", "no right")] * 3
+    await post_events(refused)
+    assert refused.rollout.reported, "it can never be told"

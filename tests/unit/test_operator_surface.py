@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import aiohttp
 
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.decision.types import Transition
+from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.operator.health import HealthServer
 from modelrollout.operator.kopf_app import EndlessBackoff, build_settings
 from modelrollout.operator.logs import JsonFormatter, TextFormatter
@@ -78,17 +78,19 @@ async def test_health_fails_with_the_reason_and_metrics_are_there() -> None:
 
 def test_a_cloud_event_says_what_happened_where() -> None:
     rollout = Tracked.of(stored(version=7, status={"phase": "RollingBack", "stable": "emotion-1"}))
-    transition = Transition(
+    transition = UnreportedTransition(
+        id="18862f0",
+        at=datetime(2026, 1, 1, tzinfo=UTC),
         reason="CriterionBreached",
         message="too slow",
         criterion="latency",
         announcement=Announcement.ROLLING_BACK,
     )
-    event = cloud_event(rollout, transition, now=datetime(2026, 1, 1, tzinfo=UTC), number=0)
+    event = cloud_event(rollout, transition)
     assert event["type"] == "modelrollout.dev.modelrollout.RollingBack"
     assert event["source"] == "/apis/modelrollout.dev/v1alpha1/namespaces/ns/modelrollouts/emotion"
     assert event["data"]["criterion"] == "latency"
-    assert event["id"] == "uid-emotion-7-0"
+    assert event["id"] == "uid-emotion-18862f0"
     json.dumps(event)
 
 

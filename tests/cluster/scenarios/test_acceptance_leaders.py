@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
 from tests.support import manifests as m
+from tests.support.faulty_api import FaultyApi
 from tests.support.scene import Scene
+from tests.support.webhook import Webhook
 
 LONG = m.steps(25, 50, duration="1h")
 COMMANDS = "modelrollout.dev/commands"
@@ -88,3 +93,45 @@ def test_scenario_52_a_deleted_lease_never_lets_two_act(scene: Scene) -> None:
         assert not all(leading), f"two act, {time.monotonic() - started:.1f} s after the start"
     assert deletions == 3 and looks > 200 and acted, (deletions, looks, acted)
     scene.world.until_phase("Succeeded", seconds=90)
+
+
+@pytest.mark.timeout(300)
+def test_scenario_54_killed_right_after_any_status_write_every_transition_is_told(scene: Scene) -> None:
+    """The write is done and the operator is dead before it sees the answer, each time."""
+    written: dict[str, dict[str, Any]] = {}
+    kills = 0
+    with FaultyApi(scene.plane, scene.directory) as api, Webhook() as hook:
+        operator = scene.operator(
+            kubeconfig=api.kubeconfig, environment={"MODELROLLOUT_NOTIFICATION_HOSTS": "127.0.0.1"}
+        )
+        operator.wait_leading()
+        scene.stage()
+
+        def kill(body: dict[str, Any]) -> None:
+            nonlocal kills
+            kills += 1
+            written.update({entry["id"]: entry for entry in body["status"].get("unreported", ())})
+            os.kill(operator.pid, signal.SIGKILL)
+
+        def revived(done: bool) -> bool:
+            if not operator.running:
+                operator.start(wait_ready=False)
+            return done
+
+        api.after_status = kill
+        scene.apply(plan=LONG, notifications=[{"name": "chat", "url": hook.url}])
+        scene.world.until(
+            lambda: revived("reachedAt" in scene.status().get("step", {})), what="the step", seconds=120
+        )
+        scene.say(2)
+        scene.world.until(
+            lambda: revived(scene.status()["phase"] == "RolledBack" and not scene.status().get("unreported")),
+            what="rolled back and told",
+            seconds=120,
+        )
+    reasons = [entry["reason"] for entry in written.values()]
+    assert kills > len(reasons) >= 4 and {"Started", "CriterionBreached", "RolledBack"} <= set(reasons)
+    recorded = {event["metadata"]["name"] for event in scene.world.list("Event")}
+    assert {f"emotion.{id_}" for id_ in written} <= recorded
+    called = {event["id"].rsplit("-", 1)[1] for event in hook.accepted()}
+    assert {id_ for id_, entry in written.items() if "announcement" in entry} <= called

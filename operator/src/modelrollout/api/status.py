@@ -12,6 +12,7 @@ from pydantic import Field
 from modelrollout.api.base import Message, StatusModel, Timestamp
 from modelrollout.api.conditions import Condition, Phase
 from modelrollout.api.constants import HANDLED_COMMANDS_LIMIT, HISTORY_LIMIT
+from modelrollout.api.unreported import UNREPORTED_LIMIT, UnreportedTransition
 
 NAME_LENGTH = 253
 
@@ -338,6 +339,11 @@ class ModelRolloutStatus(StatusModel):
         default=(),
         max_length=HANDLED_COMMANDS_LIMIT,
         description="Ids of commands already done, oldest first.",
+    )
+    unreported: tuple[UnreportedTransition, ...] = Field(
+        default=(),
+        max_length=UNREPORTED_LIMIT,
+        description="Transitions that may not have been told yet, oldest first; the leader tells them.",
     )
     history: tuple[HistoryEntry, ...] = Field(
         default=(), max_length=HISTORY_LIMIT, description="Finished runs, newest first."

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,7 +19,7 @@ from typing import Any, Final
 from modelrollout.api.constants import API_VERSION, FINALIZER, KIND
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.errors import ConflictError, NotFoundError
+from modelrollout.cluster.errors import AlreadyExistsError, ConflictError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.paths import MERGE_PATCH
 
@@ -35,6 +36,23 @@ class RolloutRef:
     name: str
     uid: str
     resource_version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventNote:
+    """What an Event says.
+
+    Attributes:
+        severity: Normal or Warning.
+        id: Makes the Event the same one when it is recorded again; empty for one that is not repeated.
+        at: When it happened; None for now.
+    """
+
+    reason: str
+    message: str
+    severity: str
+    id: str = ""
+    at: datetime | None = None
 
 
 class Writer:
@@ -123,9 +141,14 @@ class Writer:
                 return True
         return True
 
-    async def post_event(self, ref: RolloutRef, *, reason: str, message: str, severity: str) -> None:
-        """Records an Event about the rollout. `severity` is Normal or Warning."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    async def post_event(self, ref: RolloutRef, note: EventNote) -> None:
+        """Records an Event about the rollout; one with the id of the note that is there already is the same.
+
+        Raises:
+            ApiError: It could not be recorded.
+        """
+        id_ = note.id or f"{time.time_ns():x}"
+        now = (note.at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         about = {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -137,11 +160,14 @@ class Writer:
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{ref.name[:200]}.{time.time_ns():x}", "namespace": ref.namespace},
+            "metadata": {
+                "name": f"{ref.name[:200]}.{id_}",
+                "namespace": ref.namespace,
+            },
             "involvedObject": about,
-            "reason": reason,
-            "message": message[:EVENT_MESSAGE_LENGTH],
-            "type": severity,
+            "reason": note.reason,
+            "message": note.message[:EVENT_MESSAGE_LENGTH],
+            "type": note.severity,
             "count": 1,
             "firstTimestamp": now,
             "lastTimestamp": now,
@@ -149,7 +175,8 @@ class Writer:
             "reportingComponent": COMPONENT,
             "reportingInstance": COMPONENT,
         }
-        await self._api.request("POST", paths.collection(paths.CORE, "events", ref.namespace), body=body)
+        with suppress(AlreadyExistsError):
+            await self._api.request("POST", paths.collection(paths.CORE, "events", ref.namespace), body=body)
 
 
 def with_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:

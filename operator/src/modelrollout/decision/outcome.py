@@ -22,6 +22,7 @@ from modelrollout.decision.keeping import kept_pods, serving
 from modelrollout.decision.names import shadow_name
 from modelrollout.decision.reach import announce_reach, steady_scales
 from modelrollout.decision.replicas import Counts
+from modelrollout.decision.reporting import remember_unreported
 from modelrollout.decision.types import Decision, Scale, ShadowCopy, Workload
 
 _RETRY = timedelta(seconds=5)
@@ -33,9 +34,10 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
     _describe(draft)
     if draft.status is not old and draft.status != old and evaluation is not None:
         _refresh(draft, evaluation)
-    status = old if draft.status is old or draft.status == old else draft.status
     _notice_drift(draft, old)
     announce_reach(draft, old)
+    remember_unreported(draft)
+    status = old if draft.status is old or draft.status == old else draft.status
     draft.status = status
     verdicts = evaluation.verdicts if evaluation is not None else {}
     return Decision(

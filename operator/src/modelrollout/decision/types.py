@@ -144,6 +144,7 @@ class Observation:
         uneven: Why the Service does not spread requests evenly over its pods.
         stale: What of the cluster is not known as it is now, a clause for each kind; nothing that changes
             from tick to tick.
+        reported: Ids of transitions in `status.unreported` of which people have been told.
     """
 
     uid: str
@@ -162,6 +163,7 @@ class Observation:
     foreign: tuple[str, ...] = ()
     uneven: tuple[Problem, ...] = ()
     stale: tuple[str, ...] = ()
+    reported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

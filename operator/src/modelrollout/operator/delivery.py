@@ -54,6 +54,8 @@ class Message:
     namespace: str
     rollout: str
     event: Mapping[str, Any]
+    done: Callable[[], None] = lambda: None
+    """Called once: when it was delivered, or given up."""
 
     @property
     def target(self) -> TargetKey:
@@ -164,6 +166,7 @@ class Deliveries:
             why,
             extra={"namespace": message.namespace, "rollout": message.rollout},
         )
+        message.done()
 
     def _drop(self, message: Message, target: _Target) -> None:
         """Count it; only the first since a delivery is logged, since more follow while the target is down."""
@@ -172,6 +175,7 @@ class Deliveries:
             self.lost(message, "dropped", "too many wait for its address; those that follow are dropped too")
         else:
             self._metrics.notifications.labels("dropped").inc()
+            message.done()
 
     def _begin(self, key: TargetKey) -> None:
         if self._group is not None:
@@ -188,6 +192,7 @@ class Deliveries:
             except Exception:
                 logger.exception("A notification failed in an unexpected way.")
                 self._metrics.notifications.labels("failed").inc()
+                message.done()
                 delivered = False
             self._remember(key, failing=not delivered)
             if delivered:
@@ -211,6 +216,7 @@ class Deliveries:
                 status = await self._attempt(message)
                 if status < 300:
                     self._metrics.notifications.labels("sent").inc()
+                    message.done()
                     return True
                 seen = f"HTTP {status}"
                 if status < 500 and status not in {408, 425, 429}:

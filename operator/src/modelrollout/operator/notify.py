@@ -6,41 +6,43 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from modelrollout.api.base import format_timestamp
 from modelrollout.api.constants import API_VERSION, GROUP, KIND
+from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.cluster import paths
 from modelrollout.cluster.errors import ApiError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.decision.types import Decision, Transition
 from modelrollout.operator.delivery import Deliveries, Message
 from modelrollout.operator.metrics import OperatorMetrics
+from modelrollout.operator.report import Done
 from modelrollout.operator.store import Tracked
 
 ANY_HOST: Final = "*"
 
 
-def cloud_event(rollout: Tracked, transition: Transition, *, now: datetime, number: int) -> dict[str, Any]:
-    """The CloudEvent (version 1.0, structured mode). The same transition keeps its id over all attempts."""
+def cloud_event(rollout: Tracked, entry: UnreportedTransition) -> dict[str, Any]:
+    """The CloudEvent (version 1.0, structured mode). The same transition keeps its id over all attempts, also
+    those of another replica.
+    """
     status = rollout.status
-    assert transition.announcement is not None
+    assert entry.announcement is not None
     return {
         "specversion": "1.0",
-        "id": f"{rollout.uid}-{rollout.resource_version}-{number}",
+        "id": f"{rollout.uid}-{entry.id}",
         "source": f"/apis/{API_VERSION}/namespaces/{rollout.namespace}/modelrollouts/{rollout.name}",
-        "type": f"{GROUP}.{KIND.lower()}.{transition.announcement.value}",
+        "type": f"{GROUP}.{KIND.lower()}.{entry.announcement.value}",
         "subject": rollout.name,
-        "time": format_timestamp(now),
+        "time": format_timestamp(entry.at),
         "datacontenttype": "application/json",
         "data": {
             "namespace": rollout.namespace,
             "name": rollout.name,
-            "reason": transition.reason,
-            "message": transition.message,
-            "criterion": transition.criterion,
+            "reason": entry.reason,
+            "message": entry.message,
+            "criterion": entry.criterion,
             "phase": status.phase,
             "stable": status.stable,
             "candidate": status.candidate,
@@ -58,26 +60,37 @@ class Notifier:
         self._allowed = frozenset(allowed_hosts)
         self._deliveries = Deliveries(metrics, headers=self._headers)
 
-    def notify(self, rollout: Tracked, decision: Decision) -> None:
-        """Queues what the rollout's notifications want of a decision that has been carried out."""
-        spec = rollout.spec
-        if spec is None or not spec.notifications:
+    def notify(self, rollout: Tracked, entry: UnreportedTransition, done: Done) -> None:
+        """Queues a transition for the notifications that want it; `done` is called when the last of them was
+        delivered or given up.
+        """
+        wanted = rollout.spec.notifications if rollout.spec is not None else ()
+        chosen = [
+            each
+            for each in wanted
+            if entry.announcement is not None and (not each.events or entry.announcement in each.events)
+        ]
+        if not chosen:
+            done(True)
             return
-        now = datetime.now(UTC)
-        for number, transition in enumerate(decision.transitions):
-            if transition.announcement is None:
-                continue
-            event = cloud_event(rollout, transition, now=now, number=number)
-            for wanted in spec.notifications:
-                if not wanted.events or transition.announcement in wanted.events:
-                    self._put(
-                        Message(
-                            notification=wanted,
-                            namespace=rollout.namespace,
-                            rollout=rollout.name,
-                            event=event,
-                        )
-                    )
+        left = list(chosen)
+
+        def one_less() -> None:
+            left.pop()
+            if not left:
+                done(True)
+
+        event = cloud_event(rollout, entry)
+        for each in chosen:
+            self._put(
+                Message(
+                    notification=each,
+                    namespace=rollout.namespace,
+                    rollout=rollout.name,
+                    event=event,
+                    done=one_less,
+                )
+            )
 
     async def run(self) -> None:
         """Sends until cancelled."""

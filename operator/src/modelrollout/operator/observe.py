@@ -57,6 +57,7 @@ class Observer:
             foreign=_foreign(rollout, endpoints),
             stale=self._cache.stale(rollout.namespace),
             uneven=uneven_traffic(self._cache.services.get(rollout.namespace, service)),
+            reported=frozenset(rollout.reported),
         )
 
     async def look_again(self, rollout: Tracked) -> None:

@@ -20,6 +20,7 @@ from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.side import SideKeeper
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.act import Actor, Hands
+from modelrollout.operator.announcer import Announcer
 from modelrollout.operator.engine import Engine
 from modelrollout.operator.health import HealthServer
 from modelrollout.operator.kopf_app import KopfWatcher
@@ -227,6 +228,8 @@ class Process:
             writer=writer,
             actor=actor,
             reporter=self._reporter,
-            notifier=self._notifier,
+            announcer=Announcer(
+                reporter=self._reporter, notifier=self._notifier, wake=self._engine.scheduler.wake
+            ),
             leadership=self._leadership,
         )

@@ -1,7 +1,8 @@
 """One tick of one rollout: observe, decide, persist, act, report.
 
 The order is the promise: a crash between any two of them loses nothing. Status is written first, what is done
-to the cluster follows from status alone and may be repeated, and Events come last.
+to the cluster follows from status alone and may be repeated, and Events come last; status also says which of
+them are still to come.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from modelrollout.cluster.writer import Writer, with_finalizer, without_finalize
 from modelrollout.decision import decide, rests_on_endpoints
 from modelrollout.decision.types import Decision
 from modelrollout.operator.act import Actor
+from modelrollout.operator.announcer import Announcer
 from modelrollout.operator.measure import Measurer
-from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.problems import Inspector
 from modelrollout.operator.report import Reporter
@@ -34,6 +35,7 @@ FAILURES: Final = frozenset({Reason.FORBIDDEN.value, Reason.TICK_FAILED.value})
 """Reasons of Stalled that a failed tick gives."""
 FRESH_AGAIN: Final = 0.5
 """Seconds from one question to the next where a run waits for nothing but new values."""
+LAST_EVENTS_SECONDS: Final = 2.0
 
 
 def keep_failure(decision: Decision, rollout: Tracked) -> tuple[Decision, bool]:
@@ -62,7 +64,7 @@ class Reconciler:
         writer: Writer,
         actor: Actor,
         reporter: Reporter,
-        notifier: Notifier,
+        announcer: Announcer,
         leadership: Leadership,
     ) -> None:
         self._store = store
@@ -72,7 +74,7 @@ class Reconciler:
         self._writer = writer
         self._actor = actor
         self._reporter = reporter
-        self._notifier = notifier
+        self._announcer = announcer
         self._leadership = leadership
 
     async def tick(self, rollout: Tracked) -> float | None:
@@ -100,8 +102,7 @@ class Reconciler:
         try:
             again = await self._actor.act(rollout, decision)
         finally:  # it stands in status: a failure to act must not keep it from people
-            self._reporter.report(rollout, decision)
-            self._notifier.notify(rollout, decision)
+            self._announcer.announce(rollout)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
         if again or failing or rollout.trouble is not trouble:
@@ -158,6 +159,8 @@ class Reconciler:
         run = decision.status.run
         over = run is None or run.finished_at is not None
         if FINALIZER in rollout.finalizers and (decision.finalized if rollout.deleting else over):
+            if rollout.deleting:  # with the object goes what was not told yet
+                await self._reporter.flush(LAST_EVENTS_SECONDS)
             finalizers = without_finalizer(rollout.finalizers)
             rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
             rollout.finalizers = finalizers

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from modelrollout.api.conditions import Reason
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.cluster.errors import ApiError, NotLeaderError
-from modelrollout.cluster.writer import RolloutRef, Writer
-from modelrollout.decision.types import Decision, Severity, Transition
+from modelrollout.api.unreported import UnreportedTransition
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, NotLeaderError
+from modelrollout.cluster.writer import EventNote, RolloutRef, Writer
+from modelrollout.decision.types import Severity
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.store import Tracked
 
 logger = logging.getLogger("modelrollout.rollouts")
 
 QUEUE_LENGTH: Final = 2000
+AGAIN_SECONDS: Final = 5.0
+
+Done = Callable[[bool], None]
+"""Called once: whether people have been told (or never can be); False if it is to be tried again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Posting:
+    ref: RolloutRef
+    note: EventNote
+    done: Done
 
 
 class Reporter:
@@ -25,19 +39,22 @@ class Reporter:
     def __init__(self, writer: Writer, metrics: OperatorMetrics) -> None:
         self._writer = writer
         self._metrics = metrics
-        self._queue: asyncio.Queue[tuple[RolloutRef, Transition]] = asyncio.Queue(QUEUE_LENGTH)
+        self._queue: asyncio.Queue[_Posting] = asyncio.Queue(QUEUE_LENGTH)
 
-    def report(self, rollout: Tracked, decision: Decision) -> None:
-        """Reports the transitions of a decision that has been carried out."""
-        for transition in decision.transitions:
-            self._tell(rollout, transition)
-            if transition.announcement is Announcement.ROLLING_BACK:
-                cause = (transition.criterion or "", transition.reason)
-                rollout.rollbacks[cause] = rollout.rollbacks.get(cause, 0) + 1
+    def report(self, rollout: Tracked, entry: UnreportedTransition, done: Done) -> None:
+        """Reports a transition that stands in status."""
+        if entry.announcement is Announcement.ROLLING_BACK:
+            cause = (entry.criterion or "", entry.reason)
+            rollout.rollbacks[cause] = rollout.rollbacks.get(cause, 0) + 1
+        note = EventNote(
+            reason=entry.reason, message=entry.message, severity=entry.severity, id=entry.id, at=entry.at
+        )
+        self._tell(rollout, note, done)
 
     def warn(self, rollout: Tracked, reason: Reason, message: str) -> None:
         """Reports something that no decision stands for."""
-        self._tell(rollout, Transition(reason=reason, message=message, severity=Severity.WARNING))
+        note = EventNote(reason=str(reason), message=message, severity=Severity.WARNING.value)
+        self._tell(rollout, note, lambda _: None)
 
     def command_ignored(self, rollout: Tracked) -> None:
         """Says once what in the annotations is no command."""
@@ -59,13 +76,9 @@ class Reporter:
     async def run(self) -> None:
         """Posts Events until cancelled."""
         while True:
-            ref, transition = await self._queue.get()
+            posting = await self._queue.get()
             try:
-                await self._writer.post_event(
-                    ref, reason=transition.reason, message=transition.message, severity=transition.severity
-                )
-            except (ApiError, NotLeaderError) as error:
-                logger.warning("An Event could not be recorded: %s", error)
+                await self._post(posting)
             finally:
                 self._queue.task_done()
 
@@ -77,12 +90,31 @@ class Reporter:
         except TimeoutError:
             logger.warning("%d Events were not posted in time.", self._queue.qsize())
 
-    def _tell(self, rollout: Tracked, transition: Transition) -> None:
-        level = logging.WARNING if transition.severity is Severity.WARNING else logging.INFO
-        fields = {"namespace": rollout.namespace, "rollout": rollout.name, "reason": transition.reason}
-        logger.log(level, "%s: %s", transition.reason, transition.message, extra=fields)
-        self._metrics.transitions.labels(transition.reason).inc()
+    async def _post(self, posting: _Posting) -> None:
         try:
-            self._queue.put_nowait((rollout.ref, transition))
+            await self._writer.post_event(posting.ref, posting.note)
+        except ApiUnavailableError as error:
+            logger.warning("An Event could not be recorded and is tried again: %s", error)
+            if posting.note.id:
+                asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._put, posting)
+        except NotLeaderError:
+            posting.done(False)  # whoever leads tells it
+        except ApiError as error:
+            logger.warning("An Event could not be recorded: %s", error)
+            posting.done(True)
+        else:
+            posting.done(True)
+
+    def _put(self, posting: _Posting) -> None:
+        try:
+            self._queue.put_nowait(posting)
         except asyncio.QueueFull:
-            logger.warning("Too many Events wait; this one is only in the log.", extra=fields)
+            logger.warning("Too many Events wait; one of %s is only in the log.", posting.ref.name)
+            posting.done(True)
+
+    def _tell(self, rollout: Tracked, note: EventNote, done: Done) -> None:
+        level = logging.WARNING if note.severity == Severity.WARNING.value else logging.INFO
+        fields = {"namespace": rollout.namespace, "rollout": rollout.name, "reason": note.reason}
+        logger.log(level, "%s: %s", note.reason, note.message, extra=fields)
+        self._metrics.transitions.labels(note.reason).inc()
+        self._put(_Posting(ref=rollout.ref, note=note, done=done))

@@ -44,6 +44,7 @@ class Tracked:
         unsaved: Its status is only here: the API server forbids to write it.
         taken: Path of the object of somebody else that keeps it from being made; empty if that is not why.
         failures: Ticks that failed in a row.
+        reporting, reported: Ids of transitions in status that are being told, and that have been told.
         holding: Criteria that keep the run from going on, by the last decision; None: there was none here.
         rollbacks: Reverts that this process has begun, by criterion (empty: no criterion's) and reason.
     """
@@ -74,6 +75,8 @@ class Tracked:
     taken: str = ""
     unsaved: bool = False
     failures: int = 0
+    reporting: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     holding: tuple[str, ...] | None = None
     rollbacks: dict[tuple[str, str], int] = field(default_factory=dict)
     status_error: str = ""
