@@ -33,11 +33,13 @@ class FaultyApi:
         denied: Plurals of kinds whose lists and watches are answered with 403.
         frozen: Plurals of kinds whose watches stay open and pass nothing on, those open already too.
         silent: The same, but these watches end when the API server ends them.
+        mute: Requests (not watches) get no answer at all.
         after_status: Called with the body of each write of a status once it was done, before it is answered.
     """
 
     def __init__(self, plane: Cluster, directory: Path) -> None:
         self.errors = 0.0
+        self.mute = False
         self.injected: Counter[int] = Counter()
         self.denied: set[str] = set()
         self.frozen: set[str] = set()
@@ -111,6 +113,8 @@ class FaultyApi:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if self.denied & {_plural(request)} and request.method == "GET":
             return _refusal(403)
+        if self.mute and "watch" not in request.query:
+            await asyncio.sleep(3600)
         made_up = self._failure(request)
         if made_up == 409 or (made_up and (request.method == "GET" or self._random.random() < 0.5)):
             return _refusal(made_up)

@@ -80,6 +80,8 @@ class World:
     generation: int = 1
     commands: str = ""  # the annotation
     given: int = 0
+    clock_skewed: bool = False
+    clock_uncertain: bool = False
     told: set[str] = field(default_factory=set)  # ids of transitions
     modes: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     outage: bool = False
@@ -152,6 +154,7 @@ class World:
             workloads=workloads, samples=dict(self.samples),
             commands=parse_commands({COMMANDS_ANNOTATION: self.commands})[0],
             reported=frozenset(self.told),
+            clock_skewed=self.clock_skewed, clock_uncertain=self.clock_uncertain,
             problems=problems, jobs={name: self._job(name) for name in self.jobs},
             deleting=self.deleting, metrics_error="refused" if self.outage else None,
             baselines={name: self._sample(name, GOOD) for name in due_baselines(spec, status)},

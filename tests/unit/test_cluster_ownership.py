@@ -12,6 +12,7 @@ from modelrollout.api.conditions import Reason
 from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import JobKeeper, JobOrder, build_job
 from modelrollout.cluster.ownership import NameTakenError
@@ -183,7 +184,7 @@ async def test_a_taken_name_stays_a_problem_until_it_is_free(monkeypatch: pytest
     setup.put(JOB, foreign(JOB, None))
     rollout = Tracked.of(stored())
     nothing: Any = None
-    actor = Actor(api=setup.api, hands=nothing, cache=setup.cache, metrics=nothing)
+    actor = Actor(api=setup.api, hands=nothing, cache=setup.cache, metrics=nothing, clock=ServerClock())
     with pytest.raises(NameTakenError) as told:
         await setup.make_job()
     actor._note(rollout, told.value)

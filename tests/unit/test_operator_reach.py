@@ -10,6 +10,7 @@ import pytest
 from modelrollout.api.constants import LABEL_ROLLOUT, LABEL_VERSION
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import parse_deployment
 from modelrollout.cluster.writer import RolloutRef
@@ -52,7 +53,12 @@ class Setup:
     def observe(self) -> Observation:
         stand_in: Any = SimpleNamespace(problems=lambda _: (), obstacle=lambda *_: "")
         observer = Observer(
-            cache=self.cache, store=self.store, inspector=stand_in, jobs=lambda _: {}, parking=stand_in
+            cache=self.cache,
+            store=self.store,
+            inspector=stand_in,
+            jobs=lambda _: {},
+            parking=stand_in,
+            clock=ServerClock(),
         )
         return observer.observe(self.rollout)
 

@@ -14,6 +14,7 @@ from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.api.workload import Candidate
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ForbiddenError
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer
@@ -109,6 +110,7 @@ class Bench:
                 wake=lambda key, after: self.woken.append((key, after)),
             ),
             leadership=leadership,
+            clock=ServerClock.local(),
         )
         self.store.apply(self.api.put(ROLLOUT, stored(status=status)))
         found = self.store.get(("ns", "emotion"))

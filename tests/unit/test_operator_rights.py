@@ -13,6 +13,7 @@ from modelrollout.api.conditions import ConditionType, Reason, get_condition, se
 from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError, ForbiddenError
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import parse_deployment, parse_parked
@@ -75,6 +76,7 @@ async def test_counts_that_were_chosen_before_the_refusal_was_known_are_not_set(
         hands=cast(Any, SimpleNamespace(parking=setup.parking)),
         cache=setup.cache,
         metrics=cast(Any, None),
+        clock=ServerClock(),
     )
     scales = (Scale(deployment="emotion-1", replicas=1), Scale(deployment="emotion-2", replicas=0))
     decision: Any = SimpleNamespace(serving=("emotion-1",), parked=None, scales=scales)

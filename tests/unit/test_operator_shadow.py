@@ -11,6 +11,7 @@ from modelrollout.api.constants import LABEL_VERSION
 from modelrollout.api.status import RunStatus
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.side import Shadow, SideKeeper
 from modelrollout.cluster.views import parse_deployment, parse_service
 from modelrollout.cluster.writer import RolloutRef, Writer
@@ -105,7 +106,12 @@ async def test_only_the_copy_of_the_runs_candidate_is_seen_as_ready(
         rollout.set_status(rollout.status.model_copy(update={"run": run}), "2")
     stand_in: Any = SimpleNamespace(problems=lambda _: (), obstacle=lambda *_: "")
     observer = Observer(
-        cache=setup.cache, store=store, inspector=stand_in, jobs=lambda _: {}, parking=stand_in
+        cache=setup.cache,
+        store=store,
+        inspector=stand_in,
+        jobs=lambda _: {},
+        parking=stand_in,
+        clock=ServerClock(),
     )
     seen = observer.observe(rollout).workloads["emotion-shadow"]
     assert (seen.exists, seen.pods, seen.ready) == (True, 1, ready)

@@ -58,6 +58,8 @@ class ConditionType(StrEnum):
     """Only while true: a setting of the Service keeps requests from being spread evenly over its pods."""
     CACHE_STALE = "CacheStale"
     """Only while true: what the operator knows of the cluster may be out of date."""
+    CLOCK_IN_SYNC = "ClockInSync"
+    """Only while it is not True: the clocks of the operator's node and of the API server differ."""
     PAUSED = "Paused"
     SUCCEEDED = "Succeeded"
     ROLLED_BACK = "RolledBack"
@@ -137,6 +139,9 @@ class Reason(StrEnum):
     NOT_READY_PUBLISHED = "NotReadyPublished"
     HEADLESS_SERVICE = "HeadlessService"
     CACHE_STALE = "CacheStale"
+    # Clocks
+    CLOCK_SKEWED = "ClockSkewed"
+    CLOCK_UNCERTAIN = "ClockUncertain"
     # What is kept of stable
     PARKED = "Parked"
     PARKING = "Parking"

@@ -8,6 +8,7 @@ time and memory than everything the operator wants to know about it.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, refusal
 from modelrollout.cluster.paths import JSON
 from modelrollout.cluster.retries import ATTEMPTS, with_retries
@@ -52,7 +54,7 @@ class RequestObserver:
 
 
 class KubeApi:
-    """One keep-alive connection pool to the API server, from one event loop."""
+    """One keep-alive connection pool to the API server, from one event loop; its answers set `clock`."""
 
     def __init__(
         self,
@@ -60,7 +62,9 @@ class KubeApi:
         *,
         reload: Callable[[], Any] | None = None,
         observer: RequestObserver | None = None,
+        clock: ServerClock | None = None,
     ) -> None:
+        self.clock = clock or ServerClock()
         self._configuration = configuration
         self._reload = reload
         self._observer = observer or RequestObserver()
@@ -73,6 +77,7 @@ class KubeApi:
         kubeconfig: Path | None = None,
         context: str | None = None,
         observer: RequestObserver | None = None,
+        clock: ServerClock | None = None,
     ) -> KubeApi:
         """Loads a kubeconfig, or the service account of the pod where none is given.
 
@@ -83,7 +88,7 @@ class KubeApi:
         async def load() -> Configuration:
             return await _load_configuration(kubeconfig, context)
 
-        return cls(await load(), reload=load, observer=observer)
+        return cls(await load(), reload=load, observer=observer, clock=clock)
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -196,12 +201,13 @@ class KubeApi:
         media: Mapping[str, str],
         seconds: float,
     ) -> bytes:
-        status = 0
+        status, sent = 0, time.monotonic()
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
             response = await self._send(method, path, query, body, media, timeout)
             async with response:
                 status = response.status
+                self.clock.observe(response.headers.get("Date"), sent=sent, received=time.monotonic())
                 raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = f"{method} {path} got no answer: {error or type(error).__name__}"

@@ -96,6 +96,12 @@ def _all(draft: Draft) -> Iterator[_Said]:
         yield _kept(draft)
     for type_, why, text in reach_conditions(draft):
         yield _said(type_, True, why, text)
+    if draft.observed.clock_uncertain:
+        text = "The API server's answers contradict each other about the time; nothing advances meanwhile."
+        yield _said(ConditionType.CLOCK_IN_SYNC, None, Reason.CLOCK_UNCERTAIN, text)
+    elif draft.observed.clock_skewed:
+        text = "The clock of the operator's node differs from the API server's, whose time is used."
+        yield _said(ConditionType.CLOCK_IN_SYNC, False, Reason.CLOCK_SKEWED, text)
     paused = phase is Phase.PAUSED or reason == Reason.PAUSED_BY_SPEC
     yield _said(ConditionType.PAUSED, paused, reason if paused else "NotPaused", message if paused else "")
     for type_, wanted in (

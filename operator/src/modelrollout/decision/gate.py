@@ -219,12 +219,20 @@ def blockers(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]
     """
     if draft.spec is None:
         return ()
-    found = _stage_blockers(draft, evaluation)
+    found = (*_clock_blockers(draft), *_stage_blockers(draft, evaluation))
     if not found:
         stale = freshness_blocker(draft, evaluation)
         draft.fresh_wanted = stale is not None
         return () if stale is None else (stale,)
     return found
+
+
+def _clock_blockers(draft: Draft) -> Iterator[Blocker]:
+    """Nothing that rests on how long something lasted goes on while the time is not known."""
+    run = draft.status.run
+    if draft.observed.clock_uncertain and run is not None and not run.skip_analysis:
+        text = "clocks that agree (the API server's answers contradict each other about the time)"
+        yield Blocker(reason=Reason.CLOCK_UNCERTAIN, message=text)
 
 
 def _stage_blockers(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]:

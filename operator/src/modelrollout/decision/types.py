@@ -145,6 +145,8 @@ class Observation:
         stale: What of the cluster is not known as it is now, a clause for each kind; nothing that changes
             from tick to tick.
         reported: Ids of transitions in `status.unreported` of which people have been told.
+        clock_skewed: This replica's clock differs from the API server's, whose time is used.
+        clock_uncertain: The API server's answers contradict each other about the time: nothing may advance.
     """
 
     uid: str
@@ -164,6 +166,8 @@ class Observation:
     uneven: tuple[Problem, ...] = ()
     stale: tuple[str, ...] = ()
     reported: frozenset[str] = frozenset()
+    clock_skewed: bool = False
+    clock_uncertain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from modelrollout.api.conditions import Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import ValidationState
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.copies import CopyError, CopyKeeper
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobKeeper, JobOrder
@@ -44,8 +45,15 @@ class Actor:
     """The acting part of a tick."""
 
     def __init__(
-        self, *, api: FencedApi, hands: Hands, cache: ClusterCache, metrics: OperatorMetrics
+        self,
+        *,
+        api: FencedApi,
+        hands: Hands,
+        cache: ClusterCache,
+        metrics: OperatorMetrics,
+        clock: ServerClock,
     ) -> None:
+        self._clock = clock
         self._api = api
         self._hands = hands
         self._cache = cache
@@ -194,5 +202,6 @@ class Actor:
         for transition in decision.transitions:
             sample = rollout.samples.get(transition.criterion or "")
             if sample is not None and transition.announcement is Announcement.ROLLING_BACK:
-                self._metrics.reaction_seconds.observe(max(0.0, time.time() - sample.at.timestamp()))
+                seconds = (self._clock.now() - sample.at).total_seconds()
+                self._metrics.reaction_seconds.observe(max(0.0, seconds))
                 return

@@ -9,13 +9,13 @@ import random
 import time
 import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.api.conditions import ConditionType, Reason, set_condition
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import EVERYTHING
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import (
     ApiError,
     ApiUnavailableError,
@@ -58,7 +58,9 @@ class Engine:
         leadership: Leadership,
         metrics: OperatorMetrics,
         scopes: tuple[str | None, ...],
+        clock: ServerClock | None = None,
     ) -> None:
+        self._clock = clock or ServerClock.local()
         self._api = api
         self._store = store
         self._writer = writer
@@ -228,7 +230,7 @@ class Engine:
             status=True,
             reason=reason,
             message=f"The operator failed to work on this object and tries again: {text}"[:1000],
-            now=datetime.now(UTC),
+            now=self._clock.now(),
             generation=rollout.generation,
         )
         if conditions is status.conditions:

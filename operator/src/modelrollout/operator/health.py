@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+STOP_SECONDS: Final = 1.0
+"""For so long an open request is waited for at the end."""
 Check = Callable[[], str]
 """Returns what is wrong, in a sentence; an empty text if nothing is."""
 
@@ -29,7 +32,9 @@ class HealthServer:
         app.router.add_get("/healthz", self._answer(self._healthy))
         app.router.add_get("/readyz", self._answer(self._ready))
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         self.port = int(self._runner.addresses[0][1])

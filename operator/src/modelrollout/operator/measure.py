@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.api.spec import ModelRolloutSpec
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.decision import due_baselines, due_criteria, needs_history
 from modelrollout.decision.types import Sample
 from modelrollout.operator.metrics import OperatorMetrics
@@ -34,8 +34,14 @@ class Measurer:
     """Keeps `samples` and `baselines` of a rollout up to date."""
 
     def __init__(
-        self, evaluator: Evaluator, metrics: OperatorMetrics, *, replica_sets: ReplicaSets = lambda *_: ()
+        self,
+        evaluator: Evaluator,
+        metrics: OperatorMetrics,
+        *,
+        replica_sets: ReplicaSets = lambda *_: (),
+        clock: ServerClock | None = None,
     ) -> None:
+        self._clock = clock or ServerClock.local()
         self._evaluator = evaluator
         self._metrics = metrics
         self._replica_sets = replica_sets
@@ -59,7 +65,7 @@ class Measurer:
             return
         generation = rollout.generation
         interval = spec.evaluation.interval.seconds
-        samples, error = await _in_time(due, self._criteria(rollout, spec, queries, due))
+        samples, error = await _in_time(due, self._criteria(rollout, spec, queries, due), self._clock)
         self._metrics.evaluation_seconds.observe(time.monotonic() - started)
         if rollout.generation == generation:
             rollout.samples, rollout.metrics_error = samples, error
@@ -72,7 +78,7 @@ class Measurer:
         patience = min(0.25, spec.evaluation.interval.seconds / 50)
         answer = await self._evaluator.evaluate(queries, due, patience=patience)
         samples = dict(answer.samples)
-        suspects = needs_history(spec, rollout.status, samples, datetime.now(UTC))
+        suspects = needs_history(spec, rollout.status, samples, self._clock.now())
         if suspects:
             samples = await self._evaluator.with_history(queries, samples, suspects)
         return samples, answer.metrics_error
@@ -140,7 +146,7 @@ class Measurer:
         )
         generation = rollout.generation
         try:
-            samples, error = await _in_time(names, self._baselines(queries, names))
+            samples, error = await _in_time(names, self._baselines(queries, names), self._clock)
         finally:
             self._evaluator.forget(queries.key)
         if rollout.generation == generation:
@@ -148,13 +154,13 @@ class Measurer:
             rollout.evaluate_at = now + min(BASELINE_RETRY, spec.evaluation.interval.seconds)
 
 
-async def _in_time(names: Sequence[str], asking: Awaitable[Measured]) -> Measured:
+async def _in_time(names: Sequence[str], asking: Awaitable[Measured], clock: ServerClock) -> Measured:
     """What was asked for, or an ERROR for every name if Prometheus takes longer than a tick may wait."""
     try:
         async with asyncio.timeout(MEASURE_SECONDS):
             return await asking
     except TimeoutError:
-        return dict.fromkeys(names, error_sample(datetime.now(UTC), SLOW)), SLOW
+        return dict.fromkeys(names, error_sample(clock.now(), SLOW)), SLOW
 
 
 def _versions(rollout: Tracked) -> tuple[str, str | None]:

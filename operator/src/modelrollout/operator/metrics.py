@@ -102,9 +102,18 @@ class OperatorMetrics(RequestObserver):
         )
         leader = Gauge("modelrollout_leader", "1 on the replica that acts.", registry=own)
         leader.set_function(leading)
+        self._clock_skew = Gauge(
+            "modelrollout_clock_skew_seconds",
+            "Seconds by which the clock of the operator's node is ahead of the API server's.",
+            registry=own,
+        )
         self.notifications = Counter(
             "modelrollout_notifications", "Webhooks called, by outcome.", ["outcome"], registry=own
         )
+
+    def watch_clock(self, skew: Callable[[], float]) -> None:
+        """Tells the skew whenever it is scraped."""
+        self._clock_skew.set_function(skew)
 
     def request_done(self, *, method: str, kind: str, status: int) -> None:
         """Counts a request to the API server."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.endpoints import ReadyEndpoints
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import DeploymentView
@@ -29,7 +30,9 @@ class Observer:
         inspector: Inspector,
         jobs: JobReader,
         parking: Parking,
+        clock: ServerClock,
     ) -> None:
+        self._clock = clock
         self._parking = parking
         self._cache = cache
         self._store = store
@@ -58,6 +61,8 @@ class Observer:
             stale=self._cache.stale(rollout.namespace),
             uneven=uneven_traffic(self._cache.services.get(rollout.namespace, service)),
             reported=frozenset(rollout.reported),
+            clock_skewed=self._clock.skewed,
+            clock_uncertain=self._clock.uncertain,
         )
 
     async def look_again(self, rollout: Tracked) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelrollout.api.constants import API_VERSION, GROUP
 from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.connection import KubeApi
 from modelrollout.cluster.copies import CopyKeeper
 from modelrollout.cluster.errors import ApiError, NotFoundError
@@ -60,7 +61,7 @@ class Process:
         self._leadership = leadership
         self._synced = asyncio.Event()
         targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
-        self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics))
+        self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics), now=api.clock.now)
         self._cache = ClusterCache(fenced, namespaces=settings.scopes, listener=self._object_changed)
         metrics.registry.register(CacheCollector(self._cache))
         self._watcher = KopfWatcher(
@@ -69,7 +70,9 @@ class Process:
         writer = Writer(fenced, self._cache, rollout_written=self._watcher.expect)
         self._reporter = Reporter(writer, metrics)
         self._notifier = Notifier(fenced, metrics, allowed_hosts=settings.notification_hosts)
-        self._measurer = Measurer(self._evaluator, metrics, replica_sets=self._cache.replica_sets_of)
+        self._measurer = Measurer(
+            self._evaluator, metrics, replica_sets=self._cache.replica_sets_of, clock=api.clock
+        )
         self._engine = Engine(
             api=fenced,
             store=store,
@@ -78,6 +81,7 @@ class Process:
             leadership=self._leadership,
             metrics=metrics,
             scopes=settings.scopes,
+            clock=api.clock,
         )
         self._engine.use(self._reconciler(writer, targets))
         lease = LeaseSettings(
@@ -102,8 +106,12 @@ class Process:
         leadership = Leadership()
         metrics = OperatorMetrics(lambda: store, lambda: leadership.held)
         api = await KubeApi.connect(
-            kubeconfig=settings.kubeconfig, context=settings.context, observer=metrics
+            kubeconfig=settings.kubeconfig,
+            context=settings.context,
+            observer=metrics,
+            clock=ServerClock(bound=settings.max_clock_skew),
         )
+        metrics.watch_clock(lambda: api.clock.skew)
         process = cls(settings, api, metrics, store, leadership)
         parts.append(process)
         await process._health.start(settings.host, settings.port)
@@ -202,6 +210,7 @@ class Process:
             self._store.apply(obj)
 
     def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
+        clock = self._connection.clock
         inspector = Inspector(
             store=self._store, cache=self._cache, targets=targets, kinds=OtherKinds(self._api)
         )
@@ -213,7 +222,7 @@ class Process:
             side=SideKeeper(self._api, self._cache, writer),
             jobs=JobKeeper(self._api, self._cache),
         )
-        actor = Actor(api=self._api, hands=hands, cache=self._cache, metrics=self._metrics)
+        actor = Actor(api=self._api, hands=hands, cache=self._cache, metrics=self._metrics, clock=clock)
         return Reconciler(
             store=self._store,
             inspector=inspector,
@@ -224,6 +233,7 @@ class Process:
                 inspector=inspector,
                 jobs=actor.job_results,
                 parking=parking,
+                clock=clock,
             ),
             writer=writer,
             actor=actor,
@@ -232,4 +242,5 @@ class Process:
                 reporter=self._reporter, notifier=self._notifier, wake=self._engine.scheduler.wake
             ),
             leadership=self._leadership,
+            clock=clock,
         )

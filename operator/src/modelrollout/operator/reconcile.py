@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.api.conditions import ConditionType, Reason, get_condition
 from modelrollout.api.constants import FINALIZER
+from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import LOOK_EVERY
 from modelrollout.cluster.lease import Leadership
@@ -66,6 +66,7 @@ class Reconciler:
         reporter: Reporter,
         announcer: Announcer,
         leadership: Leadership,
+        clock: ServerClock,
     ) -> None:
         self._store = store
         self._inspector = inspector
@@ -76,6 +77,7 @@ class Reconciler:
         self._reporter = reporter
         self._announcer = announcer
         self._leadership = leadership
+        self._clock = clock
 
     async def tick(self, rollout: Tracked) -> float | None:
         """Returns the seconds until the next tick by the clock; None if only a change makes one."""
@@ -119,7 +121,7 @@ class Reconciler:
             spec=rollout.spec,
             status=rollout.status,
             observed=self._observer.observe(rollout),
-            now=datetime.now(UTC),
+            now=self._clock.now(),
         )
 
     async def _persist(self, rollout: Tracked, decision: Decision) -> None:
@@ -165,8 +167,7 @@ class Reconciler:
             rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
             rollout.finalizers = finalizers
 
-    @staticmethod
-    def _next(rollout: Tracked, decision: Decision) -> float | None:
+    def _next(self, rollout: Tracked, decision: Decision) -> float | None:
         """Seconds to the next tick: when criteria are due again, or earlier where the clock changes
         something.
         """
@@ -181,7 +182,7 @@ class Reconciler:
             # `decide` asks for a tick one interval after the last values; the evaluator knows better when
             # new ones can have been scraped.
             measured = max((sample.at for sample in rollout.samples.values()), default=None)
-            age = (datetime.now(UTC) - measured).total_seconds() if measured else 0.0
+            age = (self._clock.now() - measured).total_seconds() if measured else 0.0
             for_values = wait is not None and abs(interval - age - wait) < TOLERANCE
             wait = until if wait is None or wait == 0 or for_values else min(wait, until)
         if rollout.trouble is not None:

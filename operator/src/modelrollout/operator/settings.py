@@ -37,6 +37,8 @@ class Settings:
         stalled_after: Seconds without a completed tick, while one is due, after which /healthz fails.
         resync: Seconds between two lists of all ModelRollouts, which find what a broken watch lost.
         shutdown: Seconds that ticks under way may take to end on SIGTERM.
+        max_clock_skew: Seconds by which the node's clock may differ from the API server's, and those of its
+            replicas from each other.
     """
 
     namespaces: tuple[str, ...]
@@ -55,6 +57,7 @@ class Settings:
     stalled_after: float
     resync: float
     shutdown: float
+    max_clock_skew: float
 
     @property
     def scopes(self) -> tuple[str | None, ...]:
@@ -97,6 +100,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         stalled_after=_number("stalled-after", parsed.stalled_after, low=5, high=3600),
         resync=_number("resync", parsed.resync, low=10, high=86400),
         shutdown=_number("shutdown", parsed.shutdown, low=0, high=600),
+        max_clock_skew=_number("max-clock-skew", parsed.max_clock_skew, low=0.5, high=60),
     )
 
 
@@ -122,7 +126,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         ("log-level", "info", "debug, info, warning or error"),
         ("stalled-after", "60", "seconds without a completed tick after which /healthz fails"),
         ("resync", "300", "seconds between two lists of all ModelRollouts"),
-        ("shutdown", "20", "seconds that ticks under way may take on SIGTERM"),
+        ("shutdown", "15", "seconds that ticks under way may take on SIGTERM"),
+        ("max-clock-skew", "2", "seconds by which clocks may differ before it is said and nothing advances"),
     )
     for flag, default, text in flags:
         variable = PREFIX + flag.upper().replace("-", "_")

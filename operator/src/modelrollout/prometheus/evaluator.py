@@ -14,7 +14,7 @@ from modelrollout.prometheus.batch import Rendered, evaluated_at, newest_scrape,
 from modelrollout.prometheus.client import PrometheusClient, RequestHooks
 from modelrollout.prometheus.errors import PrometheusError, UnknownTargetError
 from modelrollout.prometheus.history import fetch_history
-from modelrollout.prometheus.lane import Lane, Limits, Reply, Waiting
+from modelrollout.prometheus.lane import Lane, Limits, Now, Reply, Waiting, utc_now
 from modelrollout.prometheus.phase import ScrapePhase
 from modelrollout.prometheus.queries import RolloutQueries
 from modelrollout.prometheus.samples import error_sample, sample_of, stale
@@ -74,7 +74,9 @@ class Evaluator:
         *,
         options: EvaluatorOptions | None = None,
         hooks: RequestHooks | None = None,
+        now: Now = utc_now,
     ) -> None:
+        self._now = now
         self._targets = targets
         self._options = options or EvaluatorOptions()
         self._hooks = hooks
@@ -93,7 +95,7 @@ class Evaluator:
         """
         names = list(rollout.queries) + list(rollout.problems) if names is None else names
         asked = [name for name in names if name in rollout.queries]
-        now = datetime.now(UTC)
+        now = self._now()
         samples = {name: _unasked(rollout, name, now) for name in names if name not in rollout.queries}
         if not asked:
             return Answer(at=now, samples=samples)
@@ -199,7 +201,7 @@ class Evaluator:
     def _lane(self, name: str) -> Lane:
         if (lane := self._lanes.get(name)) is None:
             client = PrometheusClient(self._targets.get(name), self._hooks)
-            lane = self._lanes[name] = Lane(client, self._options.limits)
+            lane = self._lanes[name] = Lane(client, self._options.limits, now=self._now)
         return lane
 
     def _recall(self, rollout: RolloutQueries) -> _Known:

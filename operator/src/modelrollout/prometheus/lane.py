@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,15 @@ from modelrollout.prometheus.samples import Outcome
 logger = logging.getLogger(__name__)
 
 _QUARANTINE_THREADS: Final = 2
+
+
+Now = Callable[[], datetime]
+"""Tells the time, UTC."""
+
+
+def utc_now() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +81,8 @@ class Lane:
     """Everything that is asked of one server. Used from one event loop; requests are made in threads of its
     own."""
 
-    def __init__(self, client: PrometheusClient, limits: Limits) -> None:
+    def __init__(self, client: PrometheusClient, limits: Limits, *, now: Now = utc_now) -> None:
+        self._now = now
         self.client = client
         self._limits = limits
         self._asker = Asker(client)
@@ -134,7 +144,7 @@ class Lane:
         """While the server is silent one request at a time finds out whether it is back; nobody queues behind
         it."""
         loop, waiting, self._waiting = asyncio.get_running_loop(), self._waiting, []
-        reply = Reply(at=datetime.now(UTC), asked=loop.time(), outcomes={}, outage=outage)
+        reply = Reply(at=self._now(), asked=loop.time(), outcomes={}, outage=outage)
         for each in waiting:
             _resolve(each, reply)
 
@@ -146,7 +156,7 @@ class Lane:
 
     async def _exchange(self, batch: list[Waiting], threads: ThreadPoolExecutor, *, joins: bool) -> None:
         loop = asyncio.get_running_loop()
-        at, asked = datetime.now(UTC), loop.time()
+        at, asked = self._now(), loop.time()
         outcomes: dict[str, Outcome] = {}
         outage: PrometheusError | None = None
         known = self._outage
