@@ -14,6 +14,9 @@ from typing import Final
 STALE_SECONDS: Final = 45.0
 """After so long without a word, what is known counts as out of date."""
 
+QUIET_WATCHES: Final = 5
+"""So many watches in a row that end in silence, with nothing missed, are relied on again."""
+
 
 class Freshness:
     """Of one kind in one namespace."""
@@ -23,8 +26,7 @@ class Freshness:
         self._heard_at = clock()
         self._error = ""
         self._trouble = ""
-        self._bookmarked = False
-        self._silences = 0
+        self._quiet = 0
 
     @property
     def age(self) -> float:
@@ -34,7 +36,7 @@ class Freshness:
     @property
     def trusted(self) -> bool:
         """Whether nothing went wrong since the watch was last heard."""
-        return not self._trouble and not self._error and not (self._bookmarked and self._silences)
+        return not self._trouble and not self._error
 
     def stale(self) -> str:
         """Why what is known may be out of date, a clause that does not change from tick to tick; or empty."""
@@ -54,26 +56,27 @@ class Freshness:
         self._heard_at, self._error = self._clock(), ""
         if not after_silence:
             return
-        self._silences += 1
         if news:
-            self._trouble = "the watch ended in silence although objects had changed"
-        elif not self._bookmarked:
-            self._trouble = ""  # such a server sends no bookmarks, and nothing was missed
-        elif self._silences > 1:  # one bookmark may be missing
-            self._trouble = "watches end in silence, without the bookmarks that were sent before"
+            self._trouble, self._quiet = "the watch ended in silence although objects had changed", 0
+            return
+        # An API server sends no bookmarks of a kind of which it saw no event since its start, so silence
+        # alone says nothing.
+        self._quiet += 1
+        if self._quiet >= QUIET_WATCHES:
+            self._trouble = ""
 
-    def heard(self, *, bookmark: bool = False) -> None:
+    def heard(self) -> None:
         """The watch sent an event or a bookmark: it works."""
         self._heard_at, self._error, self._trouble = self._clock(), "", ""
-        self._silences = 0
-        self._bookmarked |= bookmark
 
     def frozen(self) -> None:
-        """A watch did not end at its time. Only one that speaks shows that this is over."""
+        """A watch did not end at its time. Only later ones show that this is over."""
+        self._quiet = 0
         self._trouble = "the watch is frozen: it neither ended nor said anything"
 
     def denied(self, message: str) -> None:
         """The API server forbids to list or to watch."""
+        self._quiet = 0
         self._trouble = f"the API server forbids it ({message})"
 
     def failed(self, message: str) -> None:

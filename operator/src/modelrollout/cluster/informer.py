@@ -252,7 +252,7 @@ class Informer(Generic[V]):
                         raise _watch_error(obj)
                     version = obj["metadata"]["resourceVersion"]
                     silent = False
-                    freshness.heard(bookmark=kind == "BOOKMARK")
+                    freshness.heard()
                     if kind != "BOOKMARK":
                         self._take(kind, obj)
         except TimeoutError:
