@@ -25,6 +25,7 @@ from modelrollout.decision import (
     due_criteria,
     needs_history,
     shadow_name,
+    shadow_version,
     watched_deployments,
 )
 from modelrollout.decision.types import (
@@ -52,6 +53,7 @@ class SimulatedDeployment:
     def __init__(self, ready: int = 0) -> None:
         self.desired = ready
         self.version = ""  # of a copy: the candidate that it was made from
+        self.template = "t1"  # hash of the pod template
         self.pods: list[float] = [0.0] * ready
         self.delay: Callable[[], float] = lambda: 10.0
 
@@ -143,7 +145,7 @@ class World:
 
     def observe(self, status: ModelRolloutStatus) -> Observation:
         """What the real operator would put together."""
-        candidate = candidate_deployment(NAME, self.spec.candidate)
+        candidate = candidate_deployment(NAME, self.spec.candidate, status)
         names = watched_deployments(self.spec, status, candidate, NAME)
         workloads = {name: self._workload(name, status) for name in names}
         spec = None if self.invalid else self.spec
@@ -157,6 +159,7 @@ class World:
             clock_skewed=self.clock_skewed, clock_uncertain=self.clock_uncertain,
             problems=problems, jobs={name: self._job(name) for name in self.jobs},
             deleting=self.deleting, metrics_error="refused" if self.outage else None,
+            copies=frozenset(one.name for one in status.owned if one.name in self.deployments),
             baselines={name: self._sample(name, GOOD) for name in due_baselines(spec, status)},
             foreign=self.foreign, stale=self.stale, uneven=self.uneven,
         )  # fmt: skip
@@ -166,9 +169,13 @@ class World:
         if deployment is None:
             return Workload(name=name, exists=False)
         ready, pods = deployment.ready(self.now), len(deployment.pods)
-        if name == shadow_name(NAME) and (status.run is None or deployment.version != status.run.fingerprint):
+        if name == shadow_name(NAME) and (
+            status.run is None or deployment.version != shadow_version(status.run)
+        ):
             ready = 0  # another candidate's
-        return Workload(name=name, desired=deployment.desired, ready=ready, pods=pods)
+        return Workload(
+            name=name, desired=deployment.desired, ready=ready, pods=pods, template=deployment.template
+        )
 
     def _job(self, name: str) -> JobResult:
         ends, succeeds = self.jobs[name]
@@ -263,6 +270,9 @@ class World:
                 length, succeeds = self.job_outcome()
                 self.jobs[request.name] = (self.now + length, succeeds)
                 self.jobs_ever.append(request.name)
+        for name in decision.delete_copies:
+            deleted = self.deployments.pop(name)
+            assert not deleted.ready(self.now), f"the copy {name} was deleted while it served"
         for name in decision.delete_jobs:
             self.jobs.pop(name, None)
         if decision.finalized and self.deleting:
@@ -272,6 +282,13 @@ class World:
         deployment = SimulatedDeployment()
         deployment.delay = lambda: self.random.uniform(1, 20)
         return deployment
+
+    def set_image(self, deployment: str, template: str) -> None:
+        """A person changes the pod template: a rolling update, here of all pods at once."""
+        there = self.deployments[deployment]
+        if there.template != template:
+            there.template = template
+            there.pods = [self.now + there.delay() for _ in there.pods]
 
     def command(self, verb: Verb) -> None:
         """A person gives a command: it joins those in the list that are not handled yet."""

@@ -122,7 +122,7 @@ STATUSES = _some(
     ),
     rolled_back_from=_or_none(
         _some(
-            RolledBackCandidate, fingerprint=NAMES, candidate=NAMES, at=TIMES,
+            RolledBackCandidate, fingerprint=NAMES, candidate=NAMES, at=TIMES, template=_or_none(NAMES),
             generation=_or_none(st.integers(0, 9))
         )
     ),
@@ -148,6 +148,9 @@ STATUSES = _some(
             reason=NAMES, message=MESSAGES, started_at=TIMES, finished_at=TIMES,
         )
     ),
+    stable_template=_or_none(NAMES),
+    stable_edited_at=_or_none(TIMES),
+    previous_stable_template=_or_none(NAMES),
     replicas=_or_none(st.integers(0, 99)),
     selector=_or_none(st.just("app=emotion")),
     conditions=_few(

@@ -15,7 +15,7 @@ from modelrollout.api.workload import Candidate, Validation
 from modelrollout.cluster import paths, retries
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.connection import KubeApi
-from modelrollout.cluster.copies import CopyKeeper, owner_reference
+from modelrollout.cluster.copies import CopyKeeper, CopyOrder, owner_reference
 from modelrollout.cluster.errors import ApiUnavailableError, NotFoundError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobKeeper, JobOrder
@@ -151,7 +151,13 @@ WRITES: dict[str, Callable[[Hands], Awaitable[Any]]] = {
     "no job": lambda hands: hands.end_job(),
     "job's time to live": lambda hands: hands.expire_job(),
     "copy": lambda hands: hands.copies.create(
-        stable="emotion-1", candidate=Candidate.model_validate({"image": "emotion:2"}), owner=OWNER
+        CopyOrder(
+            name="emotion-copy",
+            stable="emotion-1",
+            template=None,
+            candidate=Candidate.model_validate({"image": "emotion:2"}),
+            owner=OWNER,
+        )
     ),
 }
 

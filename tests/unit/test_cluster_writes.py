@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from modelrollout.api.constants import LABEL_VERSION
-from modelrollout.api.workload import Candidate, Validation
+from modelrollout.api.workload import Validation
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.copies import CopyError, CopyKeeper, build_copy
 from modelrollout.cluster.errors import ConflictError, NotFoundError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobOrder, build_job
@@ -159,71 +158,6 @@ def test_finalizers_of_others_stay() -> None:
     assert with_finalizer(("x",)) == ("x", ours)
     assert with_finalizer((ours, "x")) == (ours, "x")
     assert without_finalizer((ours, "x")) == ("x",)
-
-
-def copied(candidate: Candidate, **stable: Any) -> dict[str, Any]:
-    return build_copy(
-        manifests.deployment("emotion-1", replicas=4, **stable), candidate=candidate, owner=OWNER
-    )
-
-
-def test_a_copy_differs_from_stable_only_in_what_was_asked_and_in_its_labels() -> None:
-    candidate = Candidate.model_validate({"image": "model:2", "env": [{"name": "A", "value": "2"}]})
-    stable = manifests.deployment("emotion-1", replicas=4, env={"A": "1", "B": "1"})
-    stable["metadata"]["annotations"] = {"deployment.kubernetes.io/revision": "3", "team": "ml"}
-    made = build_copy(stable, candidate=candidate, owner=OWNER)
-    container = made["spec"]["template"]["spec"]["containers"][0]
-    assert container["image"] == "model:2"
-    assert container["env"] == [{"name": "A", "value": "2"}, {"name": "B", "value": "1"}]
-    assert made["spec"]["replicas"] == 0
-    assert made["metadata"]["annotations"] == {"team": "ml"}
-    labels = made["spec"]["template"]["metadata"]["labels"]
-    assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    assert made["spec"]["selector"] != stable["spec"]["selector"]
-    assert labels["app"] == "emotion"
-    assert made["metadata"]["ownerReferences"][0]["uid"] == "u1"
-
-
-def test_a_copy_of_a_copy_selects_its_own_pods_only() -> None:
-    first = copied(Candidate(image="model:2"))
-    second = build_copy(first, candidate=Candidate(image="model:3"), owner=OWNER)
-    assert first["metadata"]["name"] != second["metadata"]["name"]
-    wanted = second["spec"]["selector"]["matchLabels"].items()
-    assert not wanted <= first["spec"]["template"]["metadata"]["labels"].items()
-
-
-def test_an_unknown_container_is_named_with_those_there_are() -> None:
-    with pytest.raises(CopyError, match=r"nobody.*server"):
-        copied(Candidate(image="model:2", container="nobody"))
-
-
-async def test_making_a_copy_twice_makes_one() -> None:
-    setup = Setup()
-    keeper = CopyKeeper(setup.fenced)
-    candidate = Candidate(image="model:2")
-    names = [await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER) for _ in range(2)]
-    assert names[0] == names[1]
-    assert len(setup.api.objects) == 2
-
-
-async def test_somebody_elses_deployment_of_that_name_is_left_alone() -> None:
-    setup = Setup()
-    keeper = CopyKeeper(setup.fenced)
-    candidate = Candidate(image="model:2")
-    name = await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER)
-    setup.api.objects[paths.deployment("ns", name)]["metadata"]["labels"] = {}
-    with pytest.raises(CopyError, match="was not made for"):
-        await keeper.create(stable="emotion-1", candidate=candidate, owner=OWNER)
-
-
-async def test_a_released_copy_has_no_owner_and_keeps_others() -> None:
-    setup = Setup()
-    setup.api.objects[DEPLOYMENT]["metadata"]["ownerReferences"] = [{"uid": "u1"}, {"uid": "u2"}]
-    keeper = CopyKeeper(setup.fenced)
-    await keeper.release("ns", "emotion-1", owner_uid="u1")
-    await keeper.release("ns", "emotion-1", owner_uid="u1")
-    assert setup.api.objects[DEPLOYMENT]["metadata"]["ownerReferences"] == [{"uid": "u2"}]
-    assert len(setup.api.writes()) == 1
 
 
 def test_the_shadow_is_out_of_reach_of_the_service() -> None:

@@ -14,7 +14,7 @@ from modelrollout.api.conditions import ConditionStatus, ConditionType, Phase, R
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, ModelRolloutStatus, RunResult, ValidationState
-from modelrollout.decision import decide
+from modelrollout.decision import decide, shadow_version
 from modelrollout.decision.types import Decision, JobRequest, Observation, Problem, Transition, Workload
 from tests.unit import decision_world as sim
 
@@ -534,7 +534,8 @@ def test_another_candidate_is_not_judged_by_the_copy_of_the_last_one(spec: dict[
     decision = story.tick()
     run = decision.status.run
     assert run is not None and run.candidate == "c"
-    assert decision.shadow is not None and decision.shadow.version == run.fingerprint != old.fingerprint
+    assert decision.shadow is not None
+    assert decision.shadow.version == shadow_version(run) != shadow_version(old)
     assert decision.status.shadow is None and not decision.jobs and not decision.status.validations
     assert story.last is not None and story.last.requeue_after is not None  # looked at again, come what may
     replaced = story.world.now
@@ -542,7 +543,7 @@ def test_another_candidate_is_not_judged_by_the_copy_of_the_last_one(spec: dict[
         story.world.now += 5
         story.tick()
     made = story.world.deployments["emotion-shadow"]
-    assert made is not copy and made.version == run.fingerprint and made.ready(story.world.now) == 1
+    assert made is not copy and made.version == shadow_version(run) and made.ready(story.world.now) == 1
     assert story.world.now > replaced + 5
     assert all(entry.run == run.id for entry in story.status.validations)
     assert not story.world.jobs.keys() - {entry.job for entry in story.status.validations}  # the old ended
@@ -1148,6 +1149,7 @@ def test_problem_scales_nothing_and_recovers() -> None:
 def test_time_with_a_problem_does_not_count_towards_the_deadline_before_step_1(spec: dict[str, Any]) -> None:
     story = Story(**spec, criteria=[], candidate={"image": "emotion:2"}, progressDeadline="60s")
     story.tick()
+    story.tick()  # the candidate's copy of stable comes first
     story.world.deployments["emotion-shadow"].delay = lambda: 40.0
     story.world.deployments["emotion-shadow"].pods = [float("inf")]
     story.world.problems = (Problem(reason="CandidateNotCreated", message="exceeded quota: pods"),)
@@ -1167,6 +1169,31 @@ def test_breach_reverts_although_there_is_a_problem() -> None:
     story.world.set_mode("errors", sim.BAD)
     story.play(60)
     assert story.desired() == {"a": 10, "b": 0, "c": 0}
+
+
+def test_at_rest_a_problem_of_the_candidate_alone_does_not_stop_an_autoscaler() -> None:
+    story = Story(candidate={"deployment": "a"})
+    story.play(30)
+    story.world.edit(candidate={"deployment": "typo"}, replicas=14)
+    story.play(10)
+    assert (story.status.phase, story.status.reason) == (Phase.INVALID, Reason.DEPLOYMENT_NOT_FOUND)
+    assert story.desired()["a"] == 14
+    story.world.problems = (Problem(reason="BadQuery", message="no query", candidate_only=True),)
+    story.world.edit(replicas=6)
+    assert story.play(10).status.phase is Phase.INVALID
+    assert story.desired()["a"] == 6
+
+
+def test_at_rest_a_problem_of_stable_scales_nothing() -> None:
+    story = Story(candidate={"deployment": "a"})
+    story.play(30)
+    story.world.problems = (
+        Problem(reason="BadQuery", message="no query", candidate_only=True),
+        Problem(reason="ServiceNotFound", message="There is no Service emotion."),
+    )
+    story.world.edit(replicas=14)
+    story.play(10)
+    assert story.desired()["a"] == 10
 
 
 def test_deployment_of_another_rollout_is_refused() -> None:

@@ -63,6 +63,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("foreign"), st.booleans()),
     st.tuples(st.just("stale"), st.booleans()),
     st.tuples(st.just("scale"), st.sampled_from(["a", "b", "c"]), st.integers(0, 12)),
+    st.tuples(st.just("template"), st.sampled_from(["a", "b", "c"]), st.sampled_from(["t1", "t2"])),
     st.tuples(st.just("remove"), st.sampled_from(["b", "c"])),
     st.tuples(st.just("delete")),
 )
@@ -168,6 +169,7 @@ class Watcher:
         self._commands(before, observed, after)
         self._told(before, observed, decision)
         self._weights(before, after)
+        self._templates(before, observed, after)
         self._advance(before, observed, after)
         self._rollback(before, observed, after)
         self._hold(before, decision)
@@ -197,6 +199,20 @@ class Watcher:
             assert after.weight.desired >= before.weight.desired
         if after.weight.observed is not None:
             assert 0 <= after.weight.observed <= 100
+
+    def _templates(
+        self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus
+    ) -> None:
+        """No weight is kept, and no analysis skipped, by a pod template that did not earn it."""
+        old, new = before.run, after.run
+        if before.stable is None or old is None or new is None:
+            return
+        template = {name: seen.template for name, seen in observed.workloads.items() if seen.exists}
+        changed = old.template and template.get(old.candidate, old.template) != old.template
+        if old.finished_at is None and changed:
+            assert after.rollback or new.id != old.id, "a changed candidate kept its weight"
+        if new.id != old.id and after.rollback is None and new.skip_analysis and not self.person:
+            assert template[new.candidate] == before.previous_stable_template, "analysis was skipped"
 
     def _advance(self, before: ModelRolloutStatus, observed: Observation, after: ModelRolloutStatus) -> None:
         """A step ends by itself only after its duration, with every criterion good and fresh."""
@@ -409,6 +425,9 @@ def apply_event(world: sim.World, event: tuple[Any, ...]) -> None:
         case ("scale", name, count):
             if name in world.deployments:
                 world.deployments[name].desired = count
+        case ("template", name, template):
+            if name in world.deployments:
+                world.set_image(name, template)
         case ("remove", name):
             if world.status.stable != name:
                 world.deployments.pop(name, None)

@@ -115,20 +115,20 @@ def test_the_older_of_two_claims_wins_and_its_end_wakes_the_other() -> None:
         candidate="n2",
         meta={"creationTimestamp": "2026-01-02T00:00:00Z"},
     )
-    assert seen.store.older_claimant(new, "services", "shared") == "old"
-    assert seen.store.older_claimant(old, "services", "shared") is None
-    assert seen.store.older_claimant(new, "deployments", "n1") is None
+    assert seen.store.holder(new, "services", "shared") == "old"
+    assert seen.store.holder(old, "services", "shared") is None
+    assert seen.store.holder(new, "deployments", "n1") is None
     seen.changed.clear()
     seen.store.remove(old.key)
     assert seen.changed == ["new"]
-    assert seen.store.older_claimant(new, "services", "shared") is None
+    assert seen.store.holder(new, "services", "shared") is None
 
 
 def test_of_two_of_one_second_one_wins_on_both_sides() -> None:
     seen = Store()
     first = seen.add("a", service="shared", uid="1", stable="a1", candidate="a2")
     second = seen.add("b", service="shared", uid="2", stable="b1", candidate="b2")
-    losers = [seen.store.older_claimant(one, "services", "shared") for one in (first, second)]
+    losers = [seen.store.holder(one, "services", "shared") for one in (first, second)]
     assert losers == [None, "a"]
 
 
@@ -137,8 +137,60 @@ def test_of_two_of_one_second_the_one_with_a_run_keeps_what_it_holds() -> None:
     run = {"id": "r1", "candidate": "b2", "stable": "b1", "startedAt": "2026-01-01T00:00:00.5Z"}
     first = seen.add("a", service="shared", uid="1", stable="a1", candidate="a2")
     second = seen.add("b", service="shared", uid="2", stable="b1", candidate="b2", status={"run": run})
-    assert seen.store.older_claimant(first, "services", "shared") == "b"
-    assert seen.store.older_claimant(second, "services", "shared") is None
+    assert seen.store.holder(first, "services", "shared") == "b"
+    assert seen.store.holder(second, "services", "shared") is None
+
+
+LATER = {"creationTimestamp": "2026-01-02T00:00:00Z"}
+
+
+def in_run(stable: str, candidate: str, **more: Any) -> dict[str, Any]:
+    """The status of a rollout with a run under way."""
+    run = {"id": "r1", "candidate": candidate, "stable": stable, "startedAt": "2026-01-03T00:00:00Z"}
+    return {"phase": "Progressing", "stable": stable, "run": run | more}
+
+
+def test_an_older_rollout_edited_to_name_a_newer_ones_deployments_does_not_get_them() -> None:
+    seen = Store()
+    old = seen.add(
+        "old", service="old", stable="o1", candidate="o1", status={"phase": "Idle", "stable": "o1"}
+    )
+    status = in_run("n1", "n2")
+    new = seen.add("new", service="new", stable="n1", candidate="n2", meta=LATER, status=status)
+    old.take(stored("old", version=7, service="new", stable="o1", candidate="n2", meta={"generation": 2}))
+    old._raw_status = {"phase": "Idle", "stable": "o1"}
+    seen.store.refresh_claims(old)
+    for kind, name in (("deployments", "n2"), ("deployments", "n1"), ("services", "new")):
+        assert seen.store.holder(new, kind, name) is None, name
+    assert seen.store.holder(old, "deployments", "n2") == "new"
+    assert seen.store.holder(old, "services", "new") == "new"
+
+
+def test_what_serves_at_rest_is_not_lost_to_an_older_rollout_either() -> None:
+    seen = Store()
+    old = seen.add(
+        "old", service="old", stable="o1", candidate="n1", status={"phase": "Idle", "stable": "o1"}
+    )
+    status = {"phase": "Idle", "stable": "n1"}
+    new = seen.add("new", service="new", stable="n1", candidate="n1", meta=LATER, status=status)
+    assert seen.store.holder(new, "deployments", "n1") is None
+    assert seen.store.holder(old, "deployments", "n1") == "new"
+
+
+def test_the_end_of_a_run_wakes_those_that_wait_for_its_deployments() -> None:
+    seen = Store()
+    old = seen.add(
+        "old", service="old", stable="o1", candidate="n2", status={"phase": "Idle", "stable": "o1"}
+    )
+    status = in_run("n1", "n2")
+    new = seen.add("new", service="new", stable="n1", candidate="n2", meta=LATER, status=status)
+    assert seen.store.holder(old, "deployments", "n2") == "new"
+    seen.changed.clear()
+    over = in_run("n1", "n2", finishedAt="2026-01-03T01:00:00Z", result="RolledBack")
+    seen.add("new", version=9, service="new", stable="n1", candidate="n2", meta=LATER, status=over)
+    assert "old" in seen.changed
+    assert seen.store.holder(old, "deployments", "n2") is None
+    assert seen.store.holder(new, "deployments", "n2") == "old"
 
 
 def test_a_changed_spec_gives_back_what_it_no_longer_names() -> None:

@@ -140,6 +140,39 @@ def test_the_older_of_two_rollouts_on_one_deployment_goes_on(
     assert emotion.replicas("emotion-1") == 2
 
 
+def test_an_older_rollout_edited_to_name_a_newer_ones_deployments_is_refused(
+    emotion: World, operator: OperatorProcess
+) -> None:
+    """The newer one goes on to its end: it is not stopped between two versions."""
+    emotion.create(m.service("other"), m.deployment("other-1", app="other", replicas=2))
+    emotion.create(m.rollout("older", service="other", stable="other-1", candidate="other-1", replicas=2))
+    emotion.until_phase("Idle", name="older")
+    import time
+
+    time.sleep(1.1)  # creationTimestamp has whole seconds
+    emotion.create(m.rollout(plan=m.steps(50, duration="6s")))
+    emotion.until(lambda: (emotion.status().get("step") or {}).get("reachedAt"), what="the newer one runs")
+    emotion.patch("ModelRollout", "older", {"spec": {"candidate": {"deployment": "emotion-2"}}})
+    message = invalid(emotion, "ServiceDoesNotSelect", "older")
+    assert "emotion-2 belongs to ModelRollout emotion" in message
+    assert emotion.status()["phase"] == "Progressing"
+    emotion.until_phase("Succeeded")
+    assert emotion.status("older")["phase"] == "Invalid"
+    assert (emotion.replicas("other-1"), emotion.replicas("emotion-2")) == (2, 4)
+
+
+def test_a_typing_error_in_the_candidate_does_not_stop_an_autoscaler(
+    emotion: World, operator: OperatorProcess
+) -> None:
+    emotion.create(m.rollout(candidate="emotion-1"))
+    emotion.until_phase("Idle")
+    emotion.patch("ModelRollout", "emotion", {"spec": {"candidate": {"deployment": "emotoin-2"}}})
+    invalid(emotion, "DeploymentNotFound")
+    emotion.patch("ModelRollout", "emotion", {"spec": {"replicas": 7}}, sub="/scale")
+    emotion.until(lambda: emotion.replicas("emotion-1") == 7, what="stable follows the scale subresource")
+    assert emotion.status()["phase"] == "Invalid"
+
+
 def test_a_problem_that_goes_away_lets_the_run_start(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.rollout(candidate="emotion-3", plan=m.steps(50)))
     invalid(emotion, "DeploymentNotFound")

@@ -13,7 +13,8 @@ SHORT_NAME: Final = "mro"
 CATEGORIES: Final = ("all", "ml")
 
 FINALIZER: Final = f"{GROUP}/return-traffic"
-"""Held while a run is under way: deletion first puts all traffic back on stable."""
+"""Held while a run is under way or copies of stable are left: deletion first puts all traffic back on stable,
+then the operator deletes its copies."""
 
 COMMANDS_ANNOTATION: Final = f"{GROUP}/commands"
 """What people asked for, a list; see `modelrollout.api.commands`."""
@@ -28,6 +29,9 @@ LABEL_ROLE: Final = f"{GROUP}/role"
 """candidate, shadow or validation; on the operator's own pods: operator."""
 LABEL_VERSION: Final = f"{GROUP}/version"
 """On Deployments (and their pods) that the operator made: the fingerprint of the candidate."""
+ANNOTATION_OWNER: Final = f"{GROUP}/rollout-uid"
+"""On Deployments that the operator made: the uid of the ModelRollout. They have no owner reference, so that
+none of them ends before the traffic is back on stable."""
 LABEL_PARKED: Final = f"{GROUP}/parked"
 """On pods of stable that are kept running outside the Service: the name of the ModelRollout."""
 ANNOTATION_PARKED: Final = f"{GROUP}/parked"

@@ -30,7 +30,11 @@ _SAID_BY_SCHEMA: Final[Mapping[str, str]] = {
 _LABELS: Final = (
     (constants.COMMANDS_ANNOTATION, "annotation of a ModelRollout", "Commands, a JSON list; see above."),
     (constants.COMMAND_ANNOTATION, "annotation of a ModelRollout", "One command, as JSON; see above."),
-    (constants.FINALIZER, "finalizer of a ModelRollout", "Deletion first puts all traffic back on stable."),
+    (
+        constants.FINALIZER,
+        "finalizer of a ModelRollout",
+        "Deletion first puts all traffic back on stable, then deletes the copies.",
+    ),
     (constants.LABEL_ROLLOUT, "label of what the operator makes", "Name of the ModelRollout."),
     (constants.LABEL_RUN, "label of what the operator makes", "Id of the run."),
     (
@@ -38,7 +42,12 @@ _LABELS: Final = (
         "label of what the operator makes, and of its own pods",
         "candidate, shadow or validation; operator.",
     ),
-    (constants.LABEL_VERSION, "label of its Deployments and their pods", "Fingerprint of the candidate."),
+    (
+        constants.LABEL_VERSION,
+        "label of its Deployments and their pods",
+        "Digest of what was copied and what was changed in it.",
+    ),
+    (constants.ANNOTATION_OWNER, "annotation of its copies of stable", "The uid of the ModelRollout."),
 )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ CONDITIONS: Final[Mapping[ConditionType, str]] = MappingProxyType(
         ConditionType.UNEVEN_TRAFFIC: "Only while true: the Service spreads requests unevenly over its pods.",
         ConditionType.CACHE_STALE: "Only while true: the operator cannot see the cluster as it is now.",
         ConditionType.CLOCK_IN_SYNC: "Only while it is not True: clocks of node and API server differ.",
+        ConditionType.STABLE_EDITED: "Only after stable's pod template was changed in place at rest, until the next run.",
         ConditionType.PAUSED: "The run is held.",
         ConditionType.SUCCEEDED: "The last run ended with the candidate in charge.",
         ConditionType.ROLLED_BACK: "The last run ended with stable in charge.",

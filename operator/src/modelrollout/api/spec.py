@@ -253,6 +253,13 @@ class ModelRolloutSpec(SpecModel):
     schedule: Schedule | None = Field(
         default=None, description="When steps may advance; by default at any time."
     )
+    revision_history_limit: Int = Field(
+        default=3,
+        ge=0,
+        le=40,
+        description="How many Deployments that the operator made and that no longer serve are kept, the "
+        "previous stable version first. Older ones are deleted; yours never are.",
+    )
     notifications: NamedList[Notification] = Field(
         default=(), max_length=10, description="Webhooks that hear of transitions."
     )

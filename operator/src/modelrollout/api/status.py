@@ -67,6 +67,12 @@ class RunStatus(StatusModel):
     stable: str | None = Field(
         default=None, max_length=NAME_LENGTH, description="Deployment that was stable when the run started."
     )
+    template: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Hash of the candidate's pod template; a change starts the run again at its first step. "
+        "Absent until the Deployment was seen.",
+    )
     started_at: Timestamp = Field(description="When the run started.")
     attempt: int = Field(
         default=1, ge=1, description="1, and one more for every retry of the same candidate."
@@ -222,7 +228,7 @@ class PauseStatus(StatusModel):
 
     at: Timestamp = Field(description="When it was paused.")
     phase: Phase = Field(description="The phase that goes on after resume.")
-    reason: str = Field(max_length=64, description="PausedBySpec, PausedByCommand or PausedByCriterion.")
+    reason: str = Field(max_length=64, description="Why, such as PausedByCommand or StableTemplateChanged.")
     message: Message = _message("What was expected and what was seen.")
     criterion: str | None = Field(default=None, max_length=63, description="The criterion that asked for it.")
 
@@ -255,6 +261,11 @@ class RolledBackCandidate(StatusModel):
 
     fingerprint: str = Field(max_length=64, description="Digest of spec.candidate as it was.")
     candidate: str = Field(max_length=NAME_LENGTH, description="Its Deployment.")
+    template: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Hash of its pod template; a change makes it a new candidate.",
+    )
     at: Timestamp = Field(description="When it was rolled back.")
     generation: int | None = Field(default=None, ge=0, description="The metadata.generation at that time.")
 
@@ -299,10 +310,27 @@ class ModelRolloutStatus(StatusModel):
     stable: str | None = Field(
         default=None, max_length=NAME_LENGTH, description="Deployment in charge; the truth once it is set."
     )
+    stable_template: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Hash of the pod template of stable: with it the version that is in charge, whatever its "
+        "Deployment is called.",
+    )
+    stable_edited_at: Timestamp | None = Field(
+        default=None,
+        description="When the pod template of stable was last seen to have changed while no run was under "
+        "way: a rolling update by the Deployment itself, without steps. Absent again in the next run.",
+    )
     previous_stable: str | None = Field(
         default=None,
         max_length=NAME_LENGTH,
         description="Deployment before it, kept at zero for a fast way back.",
+    )
+    previous_stable_template: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Hash of its pod template when it was stable: only with this template is returning to it "
+        "without steps.",
     )
     candidate: str | None = Field(
         default=None,

@@ -10,7 +10,7 @@ from functools import partial
 from modelrollout.api.criteria import CompareTo, Criterion, CriterionPhase
 from modelrollout.api.presets import Preset
 from modelrollout.api.spec import ModelRolloutSpec
-from modelrollout.api.status import BaselineStatus, CriterionState
+from modelrollout.api.status import BaselineStatus, CriterionState, ModelRolloutStatus
 from modelrollout.api.workload import Stable
 from modelrollout.backtest.firings import Course, Replay
 from modelrollout.backtest.rehearsal import Measured, Outcome, Rehearsal, Span
@@ -122,7 +122,9 @@ def run(question: Question, client: PrometheusClient, *, threads: int = 4) -> Ba
     stable = question.stable or (spec.stable.deployment if spec.stable else None)
     if stable is None:
         raise BacktestError("a backtest needs a stable version: give spec.stable.deployment or name one")
-    candidate = question.candidate or candidate_deployment(question.name, spec.candidate)
+    candidate = question.candidate or candidate_deployment(
+        question.name, spec.candidate, ModelRolloutStatus()
+    )
     past = Past(client, clock, threads=threads)
     on_candidate = _Side(question, past, candidate=candidate, stable=stable)
     on_stable = _Side(question, past, candidate=stable, stable=stable)

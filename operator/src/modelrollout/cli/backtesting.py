@@ -50,7 +50,10 @@ OUTCOME_COLOURS = {"Succeeded": "green", "RolledBack": "red"}
     help="Time between evaluations; by default 1m, or spec.evaluation.interval for ranges under six hours.",
 )
 @click.option("--stable", help="Deployment that was stable then, if not spec.stable.deployment.")
-@click.option("--candidate", help="Deployment whose past is taken for the candidate's.")
+@click.option(
+    "--candidate",
+    help="Deployment whose past is taken for the candidate's; needed where the operator makes a copy.",
+)
 @click.option(
     "-o", "--output", "form", type=click.Choice(["json", "yaml"]), help="Print data instead of tables."
 )

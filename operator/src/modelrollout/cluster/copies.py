@@ -1,14 +1,14 @@
-"""Deployments that the operator makes: the candidate as a labelled copy of stable, and its release once it
-is stable.
-"""
+"""Deployments that the operator makes: the candidate as a labelled copy of stable."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from modelrollout.api.constants import (
+    ANNOTATION_OWNER,
     API_VERSION,
     KIND,
     LABEL_MANAGED_BY,
@@ -18,36 +18,74 @@ from modelrollout.api.constants import (
 )
 from modelrollout.api.workload import Candidate, EnvVar
 from modelrollout.cluster import paths
-from modelrollout.cluster.errors import AlreadyExistsError, ApiError, NotFoundError
+from modelrollout.cluster.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.paths import MERGE_PATCH
+from modelrollout.cluster.templates import template_hash
 from modelrollout.cluster.writer import RolloutRef
-from modelrollout.decision.names import copy_name
+from modelrollout.decision.names import copy_version
 
-DROPPED_ANNOTATIONS: Final = ("deployment.kubernetes.io/", "kubectl.kubernetes.io/")
-"""Prefixes of annotations that speak of stable itself: its revision, how it was applied."""
+TRACKING_PREFIXES: Final = (
+    "applyset.kubernetes.io/",
+    "argocd.argoproj.io/",
+    "cli-utils.sigs.k8s.io/",
+    "config.k8s.io/",
+    "config.kubernetes.io/",
+    "configmanagement.gke.io/",
+    "deployment.kubernetes.io/",
+    "fleet.cattle.io/",
+    "helm.sh/",
+    "helm.toolkit.fluxcd.io/",
+    "kapp.k14s.io/",
+    "kubectl.kubernetes.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+)
+"""Labels and annotations by which a tool knows the objects that it applied: a copy that carried them would be
+pruned by it as an object that is not in its sources. Also stable's own revision, and how it was applied.
+"""
+TRACKING_KEYS: Final = frozenset({"app.kubernetes.io/instance", LABEL_MANAGED_BY})
+"""Argo CD tracks by the first one where it is set to track by labels."""
 
 
 class CopyError(Exception):
     """The copy cannot be made; the message says why and what to do."""
 
 
-def build_copy(stable: Mapping[str, Any], *, candidate: Candidate, owner: RolloutRef) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopyOrder:
+    """A candidate that is to be made from stable.
+
+    `template` is the hash of the pod template that is to be copied; None: whatever stable has.
+    """
+
+    name: str
+    stable: str
+    template: str | None
+    candidate: Candidate
+    owner: RolloutRef
+
+
+def build_copy(stable: Mapping[str, Any], order: CopyOrder) -> dict[str, Any]:
     """The candidate's Deployment: stable's with the changes of `candidate`, other labels and no replicas yet.
+
+    It has no owner reference: what serves must not end with the ModelRollout. The operator deletes it.
 
     Raises:
         CopyError: spec.candidate names a container that stable does not have.
     """
-    fingerprint = candidate.fingerprint()
-    meta, spec = stable["metadata"], copy.deepcopy(dict(stable["spec"]))
-    marks = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ROLLOUT: owner.name, LABEL_VERSION: fingerprint}
+    owner, candidate = order.owner, order.candidate
+    version = copy_version(candidate, template_hash(stable["spec"]["template"]))
+    meta, spec = stable["metadata"], plain_spec(stable)
+    marks = {LABEL_ROLLOUT: owner.name, LABEL_VERSION: version}
     template = spec["template"]
     template_meta = template.setdefault("metadata", {})
     template_meta["labels"] = {**(template_meta.get("labels") or {}), **marks}
     # One more label in the selector than stable's keeps the two from claiming each other's pods.
     spec["selector"] = {
         **spec["selector"],
-        "matchLabels": {**(spec["selector"].get("matchLabels") or {}), LABEL_VERSION: fingerprint},
+        "matchLabels": {**(spec["selector"].get("matchLabels") or {}), LABEL_VERSION: version},
     }
     spec["replicas"] = 0
     _change_container(template["spec"], candidate, deployment=meta["name"])
@@ -55,14 +93,30 @@ def build_copy(stable: Mapping[str, Any], *, candidate: Candidate, owner: Rollou
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": copy_name(owner.name, candidate),
+            "name": order.name,
             "namespace": owner.namespace,
-            "labels": {**(meta.get("labels") or {}), **marks},
-            "annotations": _annotations(meta.get("annotations") or {}),
-            "ownerReferences": [owner_reference(owner)],
+            "labels": {**_untracked(meta.get("labels")), LABEL_MANAGED_BY: MANAGED_BY, **marks},
+            "annotations": {**_untracked(meta.get("annotations")), ANNOTATION_OWNER: owner.uid},
         },
         "spec": spec,
     }
+
+
+def plain_spec(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of a Deployment to make a copy from; never paused, whatever the original is."""
+    spec = copy.deepcopy(dict(deployment["spec"]))
+    spec.pop("paused", None)
+    return spec
+
+
+def made_for(deployment: Mapping[str, Any], owner: RolloutRef) -> bool:
+    """Whether the operator made the Deployment as a copy for this ModelRollout."""
+    meta = deployment["metadata"]
+    labels = meta.get("labels") or {}
+    if (labels.get(LABEL_MANAGED_BY), labels.get(LABEL_ROLLOUT)) != (MANAGED_BY, owner.name):
+        return False
+    # One that was made by an older version of the operator has no such annotation.
+    return bool((meta.get("annotations") or {}).get(ANNOTATION_OWNER, owner.uid) == owner.uid)
 
 
 def owner_reference(owner: RolloutRef) -> dict[str, Any]:
@@ -76,8 +130,13 @@ def owner_reference(owner: RolloutRef) -> dict[str, Any]:
     }
 
 
-def _annotations(annotations: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in annotations.items() if not key.startswith(DROPPED_ANNOTATIONS)}
+def _untracked(marks: Mapping[str, str] | None) -> dict[str, str]:
+    """Labels or annotations without those by which other tools know their objects."""
+    return {
+        key: value
+        for key, value in (marks or {}).items()
+        if key not in TRACKING_KEYS and not key.startswith(TRACKING_PREFIXES)
+    }
 
 
 def _change_container(pod: dict[str, Any], candidate: Candidate, *, deployment: str) -> None:
@@ -108,51 +167,69 @@ def merge_env(present: list[dict[str, Any]], changes: tuple[EnvVar, ...]) -> lis
 
 
 class CopyKeeper:
-    """Makes candidate copies and lets go of those that became stable."""
+    """Makes candidate copies, and deletes those that are not needed any more."""
 
     def __init__(self, api: FencedApi) -> None:
         self._api = api
 
-    async def create(self, *, stable: str, candidate: Candidate, owner: RolloutRef) -> str:
-        """Makes the copy unless it is there, and returns its name.
+    async def create(self, order: CopyOrder) -> None:
+        """Make the copy unless it is there.
 
         Raises:
             CopyError: Stable is gone, the container is unknown, or somebody else's Deployment has the name.
+            ConflictError: Stable has another pod template than the decision was made on.
         """
+        owner = order.owner
         try:
-            original = await self._api.get(paths.deployment(owner.namespace, stable))
+            original = await self._api.get(paths.deployment(owner.namespace, order.stable))
         except NotFoundError as error:
             raise CopyError(
-                f"stable Deployment {stable}, which is to be copied, is not there: create it"
+                f"stable Deployment {order.stable}, which is to be copied, is not there: create it"
             ) from error
-        body = build_copy(original, candidate=candidate, owner=owner)
-        name = str(body["metadata"]["name"])
+        if order.template not in {None, template_hash(original["spec"]["template"])}:
+            raise ConflictError(409, "Conflict", f"the pod template of {order.stable} has just changed")
+        body = build_copy(original, order)
         try:
             await self._api.request(
                 "POST", paths.collection(paths.APPS, "deployments", owner.namespace), body=body
             )
         except AlreadyExistsError:
-            there = await self._api.get(paths.deployment(owner.namespace, name))
-            labels = there["metadata"].get("labels") or {}
-            if (
-                labels.get(LABEL_ROLLOUT) != owner.name
-                or labels.get(LABEL_VERSION) != candidate.fingerprint()
-            ):
-                raise CopyError(
-                    f"Deployment {name} exists and was not made for ModelRollout {owner.name}: rename or "
-                    "delete it"
-                ) from None
+            await self._check(order, str(body["metadata"]["labels"][LABEL_VERSION]))
         except ApiError as error:
             if error.status not in {400, 403, 422}:
                 raise
             raise CopyError(
-                f"the copy of Deployment {stable} was refused by the API server: {error.message}"
+                f"the copy of Deployment {order.stable} was refused by the API server: {error.message}"
             ) from error
-        return name
+
+    async def _check(self, order: CopyOrder, version: str) -> None:
+        """What has the name already is the copy that is wanted."""
+        there = await self._api.get(paths.deployment(order.owner.namespace, order.name))
+        labels = there["metadata"].get("labels") or {}
+        # An older version of the operator named what is changed alone.
+        versions = {version, order.candidate.fingerprint()}
+        if not made_for(there, order.owner) or labels.get(LABEL_VERSION) not in versions:
+            raise CopyError(
+                f"Deployment {order.name} exists and was not made for ModelRollout {order.owner.name}: "
+                "rename or delete it"
+            )
+
+    async def delete(self, name: str, *, owner: RolloutRef) -> None:
+        """Delete a copy made for this ModelRollout; another Deployment of that name is left alone."""
+        path = paths.deployment(owner.namespace, name)
+        try:
+            there = await self._api.get(path)
+            if not made_for(there, owner):
+                return
+            body = {"propagationPolicy": "Background", "preconditions": {"uid": there["metadata"]["uid"]}}
+            await self._api.request("DELETE", path, body=body)
+        except NotFoundError:
+            return
 
     async def release(self, namespace: str, name: str, *, owner_uid: str) -> None:
-        """Takes the owner reference off a copy, so that it outlives the ModelRollout. Does nothing if it is
-        off or gone.
+        """Take the owner reference off a copy that an older version of the operator made with one.
+
+        Deletion of the ModelRollout in the foreground would end the copy while it serves.
         """
         path = paths.deployment(namespace, name)
         try:

@@ -4,7 +4,6 @@ version.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,11 +20,12 @@ from modelrollout.api.constants import (
 )
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.copies import CopyError, owner_reference
+from modelrollout.cluster.copies import CopyError, owner_reference, plain_spec
 from modelrollout.cluster.errors import NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.ownership import NameTakenError, create_owned, delete_owned
 from modelrollout.cluster.paths import MERGE_PATCH
+from modelrollout.cluster.templates import template_hash
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision import shadow_name
 
@@ -37,20 +37,21 @@ SERVICE_NAME_LENGTH: Final = 63
 class Shadow:
     """The copy that gets requests nobody waits for: its name, whose pod template it has, how many pods.
 
-    `version` is the fingerprint of the candidate that it is a copy of.
+    `version` says which candidate with which pod template it is a copy of; `template` is the hash of that.
     """
 
     deployment: str
     source: str
     replicas: int
     version: str
+    template: str | None = None
 
 
 def build_shadow(
     source: Mapping[str, Any], *, shadow: Shadow, service_selector: Mapping[str, str], owner: RolloutRef
 ) -> dict[str, Any]:
     """The shadow's Deployment: the candidate's pods without the labels by which the Service finds pods."""
-    spec = copy.deepcopy(dict(source["spec"]))
+    spec = plain_spec(source)
     marks = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ROLLOUT: owner.name, LABEL_ROLE: ROLE_SHADOW}
     template = spec["template"]
     meta = template.setdefault("metadata", {})
@@ -111,6 +112,8 @@ class SideKeeper:
         there = self._cache.deployments.get(namespace, shadow.deployment)
         if there is None:
             source = await self._read(paths.deployment(namespace, shadow.source), shadow.source)
+            if shadow.template not in {None, template_hash(source["spec"]["template"])}:
+                return  # the candidate has just changed; the watch tells, and the run starts again
             client = self._cache.services.get(namespace, service)
             selector = client.selector if client is not None else {}
             body = build_shadow(source, shadow=shadow, service_selector=selector, owner=owner)

@@ -20,6 +20,7 @@ from modelrollout.api.constants import (
     LABEL_RUN,
     LABEL_VERSION,
 )
+from modelrollout.cluster.templates import template_hash
 
 Labels = Mapping[str, str]
 Expression = tuple[str, str, tuple[str, ...]]
@@ -34,6 +35,7 @@ class DeploymentView:
         selector: matchLabels of its selector.
         expressions: matchExpressions of its selector.
         owner: Uid of the ModelRollout that made it and still owns it.
+        template: Hash of its pod template.
     """
 
     namespace: str
@@ -46,6 +48,7 @@ class DeploymentView:
     selector: Labels
     expressions: tuple[Expression, ...] = ()
     template_labels: Labels
+    template: str
     containers: tuple[str, ...]
     rollout: str | None
     version: str | None
@@ -185,6 +188,7 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
             for e in spec["selector"].get("matchExpressions") or ()
         ),
         template_labels=_labels(spec["template"].get("metadata", {}).get("labels")),
+        template=template_hash(spec["template"]),
         containers=tuple(intern(c["name"]) for c in spec["template"]["spec"].get("containers") or ()),
         rollout=labels.get(LABEL_ROLLOUT),
         version=labels.get(LABEL_VERSION),

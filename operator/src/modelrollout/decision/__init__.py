@@ -1,5 +1,6 @@
 """What to do next with one rollout: a pure function of what is asked for, remembered and observed."""
 
+from modelrollout.decision.copies import other_copies
 from modelrollout.decision.core import decide
 from modelrollout.decision.draft import Stage, stage_of
 from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
@@ -17,6 +18,7 @@ from modelrollout.decision.names import (
     job_name,
     run_id,
     shadow_name,
+    shadow_version,
 )
 from modelrollout.decision.outcome import watched_deployments
 from modelrollout.decision.reach import rests_on_endpoints
@@ -35,9 +37,11 @@ __all__ = [
     "is_finite",
     "job_name",
     "needs_history",
+    "other_copies",
     "rests_on_endpoints",
     "run_id",
     "shadow_name",
+    "shadow_version",
     "special_text",
     "stage_of",
     "watched_deployments",

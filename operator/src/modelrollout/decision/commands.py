@@ -6,9 +6,11 @@ from modelrollout.api.commands import Command, Verb
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import RunResult, RunStatus
-from modelrollout.decision import pauses, runs
+from modelrollout.decision import pauses, runs, versions
 from modelrollout.decision.draft import Draft, Stage, next_step
 from modelrollout.decision.names import fingerprint, run_id
+
+_CHANGED = "the candidate's pod template has just changed"
 
 
 def handle_commands(draft: Draft) -> None:
@@ -116,6 +118,9 @@ def _promote(draft: Draft, command: Command) -> None:
     if stage is Stage.BASELINE:
         _refuse(draft, command, "the baseline is being recorded; without it the comparisons have nothing")
         return
+    if versions.candidate_changed(draft):
+        _refuse(draft, command, f"{_CHANGED}; the run starts again at its first step")
+        return
     upcoming = next_step(spec, status.step)
     if stage is Stage.STEP and upcoming is None:
         _refuse(draft, command, "the last step ends when all pods are ready and all criteria pass")
@@ -141,6 +146,8 @@ def _promote_full(draft: Draft, command: Command) -> None:
         _refuse(draft, command, "no run is going on")
     elif _held_by_spec(draft):
         _refuse(draft, command, "spec.paused is true; set it to false")
+    elif versions.candidate_changed(draft):
+        _refuse(draft, command, f"{_CHANGED}; the run starts again at its first step")
     elif draft.stage is Stage.OBSERVING:
         runs.succeed(draft)
     else:
@@ -179,6 +186,12 @@ def _rollback(draft: Draft, command: Command) -> None:
         _refuse(draft, command, "there is no previous version to go back to")
     elif not draft.workload(previous).exists:
         _refuse(draft, command, f"the Deployment {previous} of the previous version no longer exists")
+    elif status.previous_stable_template and not versions.was_stable(draft, previous):
+        why = (
+            f"the pod template of {previous} is not the one that was stable; undo the change, or name "
+            f"{previous} in spec.candidate to roll it out in steps"
+        )
+        _refuse(draft, command, why)
     else:
         assert draft.spec is not None
         digest = fingerprint(draft.spec.candidate)
@@ -187,10 +200,14 @@ def _rollback(draft: Draft, command: Command) -> None:
             candidate=current,
             fingerprint=digest,
             stable=previous,
+            template=status.stable_template,
             started_at=draft.now,
             skip_analysis=True,
         )
-        draft.set(run=back, stable=previous, previous_stable=None, step=None, criteria=(), validations=())
+        draft.set(
+            run=back, stable=previous, stable_template=status.previous_stable_template, previous_stable=None,
+            previous_stable_template=None, step=None, criteria=(), validations=(),
+        )  # fmt: skip
         draft.say(
             Reason.STARTED, f"Going back from {current} to {previous}.", announcement=Announcement.STARTED
         )

@@ -18,6 +18,7 @@ from modelrollout.decision.gate import target_of, weight_reached
 from modelrollout.decision.keeping import wanted_pods
 from modelrollout.decision.reach import reach_conditions
 from modelrollout.decision.replicas import achievable_weight, candidate_count, exact_replicas
+from modelrollout.decision.versions import edited_text
 
 _UNDER_WAY = (
     Phase.VALIDATING,
@@ -102,6 +103,8 @@ def _all(draft: Draft) -> Iterator[_Said]:
     elif draft.observed.clock_skewed:
         text = "The clock of the operator's node differs from the API server's, whose time is used."
         yield _said(ConditionType.CLOCK_IN_SYNC, False, Reason.CLOCK_SKEWED, text)
+    if draft.status.stable_edited_at is not None:
+        yield _said(ConditionType.STABLE_EDITED, True, Reason.STABLE_TEMPLATE_CHANGED, edited_text(draft))
     paused = phase is Phase.PAUSED or reason == Reason.PAUSED_BY_SPEC
     yield _said(ConditionType.PAUSED, paused, reason if paused else "NotPaused", message if paused else "")
     for type_, wanted in (

@@ -8,12 +8,11 @@ from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus, RunResult
-from modelrollout.decision import holds, pauses, phases, runs, validation
+from modelrollout.decision import holds, pauses, phases, runs, validation, versions
 from modelrollout.decision.commands import handle_commands
 from modelrollout.decision.draft import Blocker, Draft, Stage
 from modelrollout.decision.evaluation import Evaluation
 from modelrollout.decision.gate import blockers
-from modelrollout.decision.names import fingerprint
 from modelrollout.decision.outcome import finish
 from modelrollout.decision.reach import was_stale
 from modelrollout.decision.types import Decision, Observation, Problem
@@ -40,6 +39,7 @@ def decide(
             before = draft.status
             handle_commands(draft)
             problems = _problems(draft)
+            draft.stable_usable = all(problem.candidate_only for problem in problems)
             if problems and draft.stage is not Stage.REVERTING:
                 evaluation = _hold(draft, problems)
             else:
@@ -75,6 +75,7 @@ def _run(draft: Draft) -> Evaluation | None:
         draft.say(Reason.RECOVERED, "The problem is gone; the run goes on where it was.")
     elif was_stale(draft.status) and not draft.observed.stale:
         _restart_deadlines(draft)
+    versions.take_note(draft)
     if phases.leave_early(draft):
         return None
     if draft.observed.stale:
@@ -91,6 +92,7 @@ def _run(draft: Draft) -> Evaluation | None:
     if holds.overdue(draft):
         return evaluation
     pauses.follow_spec(draft)
+    versions.follow_stable(draft)
     upcoming = phases.upcoming_step(draft)
     if upcoming is not None:
         validation.follow(draft, upcoming)
@@ -135,27 +137,31 @@ def _problems(draft: Draft) -> tuple[Problem, ...]:
     if draft.stage is Stage.REVERTING:
         return ()
     stable = draft.status.stable or (spec.stable.deployment if spec.stable else None)
-    barred = draft.status.rolled_back_from
-    given_up = barred is not None and barred.fingerprint == fingerprint(spec.candidate)
-    for name in (stable, observed.candidate_name):
+    given_up = versions.rejected(draft) is not None
+    for name in (stable, draft.candidate_name):
         if name is None or (given_up and name != stable):
             continue  # a candidate that was rolled back is not needed any more
         workload = draft.workload(name)
         if workload.claimed_by:
             text = f"Deployment {name} is managed by ModelRollout {workload.claimed_by}; each needs its own."
-            return (Problem(reason=Reason.CONFLICTING_ROLLOUT, message=text),)
+            return (Problem(reason=Reason.CONFLICTING_ROLLOUT, message=text, candidate_only=name != stable),)
         made_by_us = spec.candidate.is_copy and name != stable
         in_run = draft.stage is not Stage.NONE and name != stable
         if not workload.exists and not made_by_us and not in_run:
             text = f"Deployment {name} was not found in this namespace; create it or correct the name."
-            return (Problem(reason=Reason.DEPLOYMENT_NOT_FOUND, message=text),)
+            return (Problem(reason=Reason.DEPLOYMENT_NOT_FOUND, message=text, candidate_only=name != stable),)
     return ()
 
 
 def _hold(draft: Draft, problems: tuple[Problem, ...]) -> Evaluation | None:
     """Something is wrong with the object: nothing is scaled or advanced, but a breach still goes back."""
     evaluation = None
-    if draft.spec is not None and draft.stage not in (Stage.NONE, Stage.REVERTING):
+    under_way = draft.stage not in (Stage.NONE, Stage.REVERTING)
+    if under_way:
+        versions.take_note(draft)
+        if phases.leave_changed(draft):
+            return None
+    if draft.spec is not None and under_way:
         if phases.leave_early(draft):
             return None
         evaluation = phases.measure(draft)

@@ -12,6 +12,7 @@ from modelrollout.api.criteria import CompareTo, Criterion, NoDataPolicy, OnBrea
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec, Step
 from modelrollout.api.status import ModelRolloutStatus, RunStatus, StepStatus
+from modelrollout.decision.names import candidate_deployment
 from modelrollout.decision.types import Observation, Severity, Transition, Workload
 
 MESSAGE_LIMIT = 4096
@@ -114,6 +115,7 @@ class Draft:
     fresh_wanted: bool = False  # the run could go on, were the values not old
     found: tuple[Blocker, ...] = ()  # what keeps the run from going on
     finalized: bool = False
+    stable_usable: bool = True  # no problem concerns the stable version
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the status."""
@@ -183,6 +185,13 @@ class Draft:
         if name is None:
             return Workload(name="", exists=False)
         return self.observed.workloads.get(name) or Workload(name=name, exists=False)
+
+    @property
+    def candidate_name(self) -> str | None:
+        """The Deployment that spec.candidate stands for, by the status as it is now."""
+        if self.spec is None or not self.spec.candidate.is_copy:
+            return self.observed.candidate_name
+        return candidate_deployment(self.observed.name, self.spec.candidate, self.status)
 
     @property
     def stable(self) -> Workload:

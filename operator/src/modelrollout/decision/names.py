@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from modelrollout.api.base import format_timestamp
 from modelrollout.api.constants import SHADOW_SUFFIX
+from modelrollout.api.status import ModelRolloutStatus, RunStatus
 from modelrollout.api.workload import Candidate
 
 _POD_SUFFIX = 17
@@ -20,14 +21,38 @@ def fingerprint(candidate: Candidate) -> str:
     return candidate.fingerprint()
 
 
-def copy_name(rollout: str, candidate: Candidate) -> str:
-    """Name of the Deployment made from stable for the image form: `<rollout>-<8 of the fingerprint>`."""
-    return _join(rollout, candidate.fingerprint()[:8], limit=63 - _POD_SUFFIX)
+def copy_version(candidate: Candidate, template: str) -> str:
+    """Ten hexadecimal digits for a copy: what is copied (`template`, a hash) and what is changed in it."""
+    return _digest(candidate.fingerprint(), template)[:10]
 
 
-def candidate_deployment(rollout: str, candidate: Candidate) -> str:
-    """The Deployment that spec.candidate stands for: the one given, or the copy that the operator makes."""
-    return candidate.deployment or copy_name(rollout, candidate)
+def copy_name(rollout: str, candidate: Candidate, template: str) -> str:
+    """Name of the Deployment made from stable for the image form: `<rollout>-<8 of its version>`."""
+    return _join(rollout, copy_version(candidate, template)[:8], limit=63 - _POD_SUFFIX)
+
+
+def candidate_deployment(rollout: str, candidate: Candidate, status: ModelRolloutStatus) -> str:
+    """The Deployment that spec.candidate stands for: the one given, or the copy that the operator makes.
+
+    A copy keeps its name for as long as the same is asked for: while it is rolled out, when it has become
+    stable (or the version before), and after it was rolled back. Only a run that begins makes a name anew,
+    from what stable is then.
+    """
+    if candidate.deployment:
+        return candidate.deployment
+    digest, run, rejected = fingerprint(candidate), status.run, status.rolled_back_from
+    if run is not None and run.finished_at is None and run.fingerprint == digest:
+        return run.candidate
+    if rejected is not None and rejected.fingerprint == digest:
+        return rejected.candidate
+    made = {one.name for one in status.owned if one.fingerprint == digest}
+    kept = next((name for name in (status.stable, status.previous_stable) if name in made), None)
+    return kept or copy_name(rollout, candidate, status.stable_template or "")
+
+
+def shadow_version(run: RunStatus) -> str:
+    """What the copy outside the Service is a copy of: the candidate with its present pod template."""
+    return run.fingerprint if run.template is None else _digest(run.fingerprint, run.template)[:10]
 
 
 def shadow_name(rollout: str) -> str:

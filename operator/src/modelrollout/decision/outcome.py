@@ -13,13 +13,13 @@ from modelrollout.api.status import (
     PodsStatus,
     WeightStatus,
 )
-from modelrollout.decision import holds, phases, replicas, validation
+from modelrollout.decision import copies, holds, phases, replicas, validation
 from modelrollout.decision.conditions import derive_conditions
 from modelrollout.decision.draft import Draft, Stage
 from modelrollout.decision.evaluation import Evaluation, due_baselines, due_criteria
 from modelrollout.decision.gate import blockers, target_of
 from modelrollout.decision.keeping import kept_pods, serving
-from modelrollout.decision.names import shadow_name
+from modelrollout.decision.names import shadow_name, shadow_version
 from modelrollout.decision.reach import announce_reach, steady_scales
 from modelrollout.decision.replicas import Counts
 from modelrollout.decision.reporting import remember_unreported
@@ -46,6 +46,7 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
         create_candidate=_wants_copy(draft),
         jobs=() if status.phase is Phase.INVALID else validation.job_requests(draft),
         delete_jobs=tuple(draft.delete_jobs),
+        delete_copies=copies.unneeded(draft),
         transitions=tuple(draft.transitions),
         evaluate=due_criteria(draft.spec, status),
         record_baseline=due_baselines(draft.spec, status),
@@ -94,7 +95,7 @@ def _describe(draft: Draft) -> None:
 
 def _candidate_name(draft: Draft) -> str | None:
     if draft.stage is Stage.NONE or draft.status.run is None:
-        return draft.observed.candidate_name or draft.status.candidate
+        return draft.candidate_name or draft.status.candidate
     return draft.status.run.candidate
 
 
@@ -163,7 +164,7 @@ def _scales(draft: Draft) -> tuple[Scale, ...]:
     """Replica counts that differ from what is observed. While something is wrong nothing is scaled."""
     stage, status = draft.stage, draft.status
     if stage is not Stage.REVERTING and (status.phase is Phase.INVALID or draft.observed.deleting):
-        return ()
+        return _scale_at_rest(draft)
     counts, stable, other = _counts(draft), draft.stable, _other(draft)
     scales = []
     for workload, count in ((stable, counts.stable), (other, counts.candidate)):
@@ -173,6 +174,16 @@ def _scales(draft: Draft) -> tuple[Scale, ...]:
     if old.exists and old.desired and old.name not in (stable.name, other.name):
         scales.append(Scale(deployment=old.name, replicas=0))
     return tuple(scales)
+
+
+def _scale_at_rest(draft: Draft) -> tuple[Scale, ...]:
+    """With a problem of the candidate alone stable still follows spec.replicas, as an autoscaler sets it."""
+    stable, follows = draft.stable, draft.stable_usable and not draft.observed.deleting
+    if draft.stage is not Stage.NONE or draft.spec is None or not follows or not stable.exists:
+        return ()
+    if draft.status.stable is None or stable.desired == draft.total:
+        return ()
+    return (Scale(deployment=stable.name, replicas=draft.total),)
 
 
 def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
@@ -214,11 +225,17 @@ def _shadow(draft: Draft) -> ShadowCopy | None:
     needed = stage is Stage.SHADOW or (
         stage is Stage.FIRST_VALIDATION and bool(validation.validations_before(spec, 0))
     )
-    if not needed:
-        return None
+    if not needed or (run.template is None and not draft.candidate.exists):
+        return None  # what is to be copied is not there yet
     pods = spec.shadow.replicas if spec.shadow is not None else 1
     name = shadow_name(draft.observed.name)
-    return ShadowCopy(deployment=name, source=run.candidate, replicas=pods, version=run.fingerprint)
+    return ShadowCopy(
+        deployment=name,
+        source=run.candidate,
+        replicas=pods,
+        version=shadow_version(run),
+        template=run.template,
+    )
 
 
 def _requeue(draft: Draft, evaluation: Evaluation | None) -> timedelta | None:
@@ -246,7 +263,7 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
     held = holds.left_of(draft)
     if held is not None and held > timedelta():
         yield held
-    if _shadow(draft) is not None and draft.run.started_at == now:
+    if draft.stage in (Stage.SHADOW, Stage.FIRST_VALIDATION) and draft.run.started_at == now:
         yield _RETRY  # the copy was not looked at in the tick in which the run began
     late = validation.next_timeout(spec, draft.status, now)
     if late is not None:

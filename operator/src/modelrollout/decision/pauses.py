@@ -48,6 +48,8 @@ def resume(draft: Draft, message: str = "The run goes on.") -> None:
     held = draft.status.pause
     if held is None:
         return
+    if held.reason == Reason.STABLE_TEMPLATE_CHANGED:  # stable as it is now is what is compared with
+        draft.set(stable_template=draft.stable.template or draft.status.stable_template)
     draft.set(pause=None, **_shifted_clocks(draft.status, held.at, draft.now))
     if draft.stage in STAGE_PHASES:
         draft.enter(STAGE_PHASES[draft.stage], Reason.STARTED, message)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import BaselineStatus, RunResult, ShadowStatus
-from modelrollout.decision import pauses, runs, validation
+from modelrollout.decision import copies, pauses, runs, validation, versions
 from modelrollout.decision.draft import (
     STAGE_PHASES,
     Blocker,
@@ -28,16 +28,16 @@ _RESTING = (Phase.IDLE, Phase.SUCCEEDED, Phase.ROLLED_BACK)
 
 def settle(draft: Draft) -> None:
     """No run is under way: take over the stable version, and start a run if another one is asked for."""
-    spec, observed = draft.spec, draft.observed
+    spec = draft.spec
     assert spec is not None
     if draft.status.stable is None and spec.stable is not None:
         draft.set(stable=spec.stable.deployment)
-    stable, name = draft.status.stable, observed.candidate_name
-    digest = fingerprint(spec.candidate)
-    barred = draft.status.rolled_back_from
-    if barred is not None and barred.fingerprint != digest:
+    versions.settle_stable(draft)
+    copies.forget_deleted(draft)
+    barred = versions.rejected(draft)
+    if barred is not draft.status.rolled_back_from:
         draft.set(rolled_back_from=None)
-        barred = None
+    stable, name = draft.status.stable, draft.candidate_name
     if name == stable:
         _rest(draft)
     elif barred is not None:
@@ -52,11 +52,13 @@ def settle(draft: Draft) -> None:
     elif stable is None:
         text = f"{name} is the first version and gets all the traffic at once."
         runs.start_run(draft, reason=Reason.FIRST_VERSION, message=text, skip_analysis=True)
-    elif name == draft.status.previous_stable:
+    elif name is not None and versions.was_stable(draft, name):
         text = f"Returning from {stable} to {name}, the version before it, without analysis."
         runs.start_run(draft, reason=Reason.RETURNED_TO_PREVIOUS, message=text, skip_analysis=True)
     else:
         text = f"Rolling out {name} in place of {stable}."
+        if name == draft.status.previous_stable:
+            text += " It was stable before, but with another pod template: it takes every step."
         runs.start_run(draft, reason=Reason.STARTED, message=text)
 
 
@@ -103,14 +105,38 @@ def leave_early(draft: Draft) -> bool:
     """What ends a run before anything is measured: another candidate asked for, or the candidate deleted."""
     spec, run = draft.spec, draft.run
     assert spec is not None
-    name = draft.observed.candidate_name
+    name = draft.candidate_name
     if fingerprint(spec.candidate) != run.fingerprint:
         return _replace(draft, name)
+    if leave_changed(draft):
+        return True
+    unmade = spec.candidate.is_copy and not draft.candidate.exists and run.template is None
+    if unmade and versions.stable_changed(draft):
+        text = f"The pod template of {draft.stable.name} changed before it was copied."
+        return _restart(draft, text, reason=Reason.STABLE_TEMPLATE_CHANGED)
     seen = draft.status.step is not None and draft.step.most_ready > 0
     if not draft.candidate.exists and (seen or not spec.candidate.is_copy):
         text = f"Deployment {run.candidate} of the candidate was deleted."
         return runs.start_rollback(draft, reason=Reason.CANDIDATE_DELETED, message=text)
     return False
+
+
+def leave_changed(draft: Draft) -> bool:
+    """The candidate's pod template changed in mid-run; works without a valid spec."""
+    if not versions.candidate_changed(draft):
+        return False
+    return _restart(draft, f"The pod template of {draft.run.candidate} changed during the run.")
+
+
+def _restart(draft: Draft, what: str, *, reason: Reason = Reason.CANDIDATE_TEMPLATE_CHANGED) -> bool:
+    """What was measured is not what is asked for any more: back to stable, then from the first step again."""
+    if draft.status.stable is None:  # a first version: there is nothing that it could have earned
+        template = draft.candidate.template or None
+        draft.set(run=draft.run.model_copy(update={"template": template}))
+        draft.say(reason, f"{what} It is the first version, so the run goes on.")
+        return False
+    text = f"{what} The run starts again at its first step, against the same stable version."
+    return runs.start_rollback(draft, reason=reason, message=text, result=RunResult.SUPERSEDED)
 
 
 def _replace(draft: Draft, name: str | None) -> bool:

@@ -27,7 +27,8 @@ def start_run(
 ) -> None:
     """Begin a run of what spec.candidate asks for, with fresh clocks and nothing of the last run."""
     spec, observed = draft.spec, draft.observed
-    name = observed.candidate_name
+    draft.set(rolled_back_from=None)
+    name = draft.candidate_name
     assert spec is not None and name is not None
     digest = fingerprint(spec.candidate)
     stable = draft.status.stable or (draft.status.run.candidate if draft.status.run else None)
@@ -36,6 +37,7 @@ def start_run(
         candidate=name,
         fingerprint=digest,
         stable=stable if stable != name else None,
+        template=draft.workload(name).template or None,
         started_at=draft.now,
         attempt=attempt,
         skip_analysis=skip_analysis,
@@ -47,7 +49,7 @@ def start_run(
         owned = (*owned, made)[-_OWNED_LIMIT:]
     draft.set(
         run=run, candidate=name, owned=owned, step=None, criteria=(), baseline=(), shadow=None,
-        observation=None, pause=None, hold=None, rollback=None, rolled_back_from=None, validations=(),
+        observation=None, pause=None, hold=None, rollback=None, validations=(), stable_edited_at=None,
     )  # fmt: skip
     draft.say(reason, message, announcement=Announcement.STARTED)
     if skip_analysis:
@@ -121,6 +123,7 @@ def finish_rollback(draft: Draft) -> None:
         barred = RolledBackCandidate(
             fingerprint=run.fingerprint,
             candidate=run.candidate,
+            template=run.template,
             at=draft.now,
             generation=draft.observed.generation,
         )
@@ -155,7 +158,9 @@ def succeed(draft: Draft) -> None:
     draft.set(
         run=run.model_copy(update={"finished_at": draft.now, "result": RunResult.SUCCEEDED}),
         stable=run.candidate,
+        stable_template=run.template,
         previous_stable=before,
+        previous_stable_template=draft.status.stable_template,
         pause=None,
         hold=None,
         step=None,

@@ -72,6 +72,7 @@ class Workload:
         ready: Ready endpoints of the rollout's Service that are pods of this Deployment: what clients reach.
         without_ports: Ready pods whose endpoints lack a port of the Service: clients do not reach them.
         pods: Pods that exist and are not terminating, ready or not (status.replicas).
+        template: Hash of its pod template; empty where there is none.
         claimed_by: Name of another ModelRollout that was there first, or None.
         parked: Pods that run outside the Service although they belong to this Deployment.
         parked_ready: How many of those are ready, and so could serve at once.
@@ -86,6 +87,7 @@ class Workload:
     ready: int = 0
     without_ports: int = 0
     pods: int = 0
+    template: str = ""
     claimed_by: str | None = None
     parked: int = 0
     parked_ready: int = 0
@@ -96,10 +98,18 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Something only the operator can see that makes the object unusable: CamelCase reason, sentence."""
+    """Something only the operator can see that makes the object unusable.
+
+    Attributes:
+        reason: One CamelCase word.
+        message: What was expected, what was seen and what to do.
+        candidate_only: Whether only the candidate and its analysis are concerned: at rest the stable version
+            then still follows spec.replicas.
+    """
 
     reason: str
     message: str
+    candidate_only: bool = False
 
 
 class JobState(StrEnum):
@@ -139,6 +149,7 @@ class Observation:
         name: metadata.name; names of Jobs and copies are made from it.
         baselines: By criterion name: what stable measured over `baseline.window`, for the names that
             `due_baselines` gave; asked with the candidate's place taken by stable.
+        copies: Names of the Deployments that exist among those the operator made as copies of stable.
         selector: Label selector of the pods of both versions, for the scale subresource; None if not known.
         foreign: What else clients reach through the Service, one text an endpoint, sorted.
         uneven: Why the Service does not spread requests evenly over its pods.
@@ -161,6 +172,7 @@ class Observation:
     deleting: bool = False
     metrics_error: str | None = None
     baselines: Mapping[str, Sample] = field(default_factory=dict)
+    copies: frozenset[str] = frozenset()
     selector: str | None = None
     foreign: tuple[str, ...] = ()
     uneven: tuple[Problem, ...] = ()
@@ -215,13 +227,15 @@ class ShadowCopy:
         deployment: Name of the copy.
         source: Deployment of the candidate whose pod template is copied.
         replicas: Its pods.
-        version: Fingerprint of the candidate; a copy of another one under that name does not count.
+        version: Which candidate with which pod template; a copy of another one does not count.
+        template: Hash of the pod template to copy; None where it is not known.
     """
 
     deployment: str
     source: str
     replicas: int
     version: str
+    template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +248,7 @@ class Decision:
         create_candidate: The image form needs its copy of stable to be made now.
         jobs: Validations to start.
         delete_jobs: Names of Jobs to end.
+        delete_copies: Names of Deployments made by the operator that are not needed any more.
         transitions: For Events and logs.
         evaluate: Names of the criteria to ask Prometheus about before the next decision.
         record_baseline: Names of the criteria to measure on stable over `baseline.window` before that.
@@ -250,6 +265,7 @@ class Decision:
     create_candidate: bool = False
     jobs: tuple[JobRequest, ...] = ()
     delete_jobs: tuple[str, ...] = ()
+    delete_copies: tuple[str, ...] = ()
     transitions: tuple[Transition, ...] = ()
     evaluate: tuple[str, ...] = ()
     record_baseline: tuple[str, ...] = ()

@@ -9,10 +9,11 @@ from typing import Final
 
 from modelrollout.api.conditions import Reason
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.api.status import ValidationState
+from modelrollout.api.status import RunStatus, ValidationState
+from modelrollout.api.workload import Candidate
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
-from modelrollout.cluster.copies import CopyError, CopyKeeper
+from modelrollout.cluster.copies import CopyError, CopyKeeper, CopyOrder
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.jobs import JobKeeper, JobOrder
 from modelrollout.cluster.ownership import NameTakenError, is_taken
@@ -81,7 +82,9 @@ class Actor:
         for name in decision.delete_jobs:
             await self._hands.jobs.end(name, owner=rollout.ref)
         await self._let_jobs_go(rollout, decision)
-        await self._release_stable(rollout, decision)
+        await self._release_copies(rollout, decision)
+        for name in decision.delete_copies:
+            await self._hands.copies.delete(name, owner=rollout.ref)
         return may_unpark and bool(self._hands.parking.refusal(rollout.namespace))
 
     async def _park(self, rollout: Tracked, decision: Decision) -> Sequence[Scale]:
@@ -108,7 +111,7 @@ class Actor:
         stable = (run.stable if run else None) or rollout.status.stable
         try:
             if spec is not None and run is not None and stable is not None and spec.candidate.is_copy:
-                await self._hands.copies.create(stable=stable, candidate=spec.candidate, owner=rollout.ref)
+                await self._hands.copies.create(_order(rollout, spec.candidate, run, stable))
         except CopyError as error:
             self._note(rollout, error)
         else:
@@ -118,7 +121,9 @@ class Actor:
     def _note(rollout: Tracked, error: CopyError) -> None:
         taken = isinstance(error, NameTakenError)
         problem = Problem(
-            reason=Reason.NAME_TAKEN if taken else Reason.CANDIDATE_NOT_CREATED, message=str(error)
+            reason=Reason.NAME_TAKEN if taken else Reason.CANDIDATE_NOT_CREATED,
+            message=str(error),
+            candidate_only=True,
         )
         rollout.taken = error.path if isinstance(error, NameTakenError) else ""
         believed = rollout.trouble is not None and time.monotonic() < rollout.trouble[1]
@@ -156,7 +161,7 @@ class Actor:
             return
         stable = run.stable or rollout.status.stable
         if decision.create_candidate and stable is not None:
-            await self._hands.copies.create(stable=stable, candidate=spec.candidate, owner=owner)
+            await self._hands.copies.create(_order(rollout, spec.candidate, run, stable))
         if decision.shadow is None:
             await self._hands.side.remove_shadow(owner)
         else:
@@ -166,6 +171,7 @@ class Actor:
                 source=wanted.source,
                 replicas=wanted.replicas,
                 version=wanted.version,
+                template=wanted.template,
             )
             await self._hands.side.ensure_shadow(shadow, service=spec.service, owner=owner)
         for request in decision.jobs:
@@ -191,12 +197,12 @@ class Actor:
             candidate=status.run.candidate if status.run else None,
         )
 
-    async def _release_stable(self, rollout: Tracked, decision: Decision) -> None:
-        """A copy that became stable must outlive the ModelRollout."""
-        name = decision.status.stable
-        seen = self._cache.deployments.get(rollout.namespace, name) if name else None
-        if seen is not None and seen.owner == rollout.uid:
-            await self._hands.copies.release(rollout.namespace, seen.name, owner_uid=rollout.uid)
+    async def _release_copies(self, rollout: Tracked, decision: Decision) -> None:
+        """Copies that an older version of the operator made with an owner reference lose it."""
+        for copy in decision.status.owned:
+            seen = self._cache.deployments.get(rollout.namespace, copy.name)
+            if seen is not None and seen.owner == rollout.uid:
+                await self._hands.copies.release(rollout.namespace, seen.name, owner_uid=rollout.uid)
 
     def _observe_reaction(self, decision: Decision, rollout: Tracked) -> None:
         for transition in decision.transitions:
@@ -205,3 +211,13 @@ class Actor:
                 seconds = (self._clock.now() - sample.at).total_seconds()
                 self._metrics.reaction_seconds.observe(max(0.0, seconds))
                 return
+
+
+def _order(rollout: Tracked, candidate: Candidate, run: RunStatus, stable: str) -> CopyOrder:
+    return CopyOrder(
+        name=run.candidate,
+        stable=stable,
+        template=rollout.status.stable_template,
+        candidate=candidate,
+        owner=rollout.ref,
+    )

@@ -100,6 +100,7 @@ class Engine:
         while True:
             await self._leadership.acquired.wait()
             logger.info("This replica acts from now on (%d ModelRollouts).", len(self._store))
+            await self._settle_claims()
             self._wake_all()
             self.scheduler.resume()
             await self._leadership.lost.wait()
@@ -141,6 +142,13 @@ class Engine:
         for key in known.keys() - seen:
             await self._look_again(key)
         return news
+
+    async def _settle_claims(self) -> None:
+        """Know what every rollout has in use before the first tick, so that none takes what another uses."""
+        for number, rollout in enumerate(tuple(self._store)):
+            self._store.refresh_claims(rollout)
+            if number % 50 == 0:
+                await asyncio.sleep(0)
 
     def _wake_all(self) -> None:
         """Those with a run under way first; the rest in the course of some seconds."""

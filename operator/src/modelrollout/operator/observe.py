@@ -10,7 +10,7 @@ from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.endpoints import ReadyEndpoints
 from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import DeploymentView
-from modelrollout.decision import shadow_name
+from modelrollout.decision import shadow_name, shadow_version
 from modelrollout.decision.types import JobResult, Observation, Problem, Workload
 from modelrollout.operator.problems import Inspector
 from modelrollout.operator.reach_checks import uneven_traffic
@@ -56,6 +56,7 @@ class Observer:
             commands=rollout.commands,
             problems=self._problems(rollout),
             jobs=self._jobs(rollout),
+            copies=self._copies(rollout),
             selector=self._selector(rollout),
             foreign=_foreign(rollout, endpoints),
             stale=self._cache.stale(rollout.namespace),
@@ -84,7 +85,7 @@ class Observer:
         if shadow is not None:  # not behind the Service: its own pods count
             run = rollout.status.run
             # What is left of another candidate's copy, or is somebody else's, says nothing about this one.
-            ours = run is not None and shadow.version == run.fingerprint and shadow.owner == rollout.uid
+            ours = run is not None and shadow.version == shadow_version(run) and shadow.owner == rollout.uid
             found[shadow.name] = replace(found[shadow.name], ready=shadow.ready if ours else 0)
         return found
 
@@ -105,9 +106,10 @@ class Observer:
             parked=len(parked),
             parked_ready=sum(pod.ready for pod in parked),
             cannot_unpark=self._parking.refusal(rollout.namespace) if parked else "",
+            template=seen.template,
             can_park=not obstacle,
             cannot_park=obstacle,
-            claimed_by=self._store.older_claimant(rollout, "deployments", name),
+            claimed_by=self._store.holder(rollout, "deployments", name),
         )
 
     def _ready(self, deployment: DeploymentView, endpoints: ReadyEndpoints, parked: int) -> int:
@@ -119,6 +121,10 @@ class Observer:
         if self._cache.slices.stale(namespace) or self._cache.replica_sets.stale(namespace):
             return max(0, deployment.ready - parked)
         return endpoints.ready.get(deployment.name, 0)
+
+    def _copies(self, rollout: Tracked) -> frozenset[str]:
+        made = (self._cache.deployments.get(rollout.namespace, one.name) for one in rollout.status.owned)
+        return frozenset(view.name for view in made if view is not None and view.rollout == rollout.name)
 
     def _selector(self, rollout: Tracked) -> str | None:
         service = self._cache.services.get(rollout.namespace, rollout.service_name or "")

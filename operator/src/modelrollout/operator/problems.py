@@ -39,7 +39,7 @@ class Inspector:
             if name is not None and self._cache.deployments.get(namespace, name) is None:
                 await self._kinds.look(namespace, name)
 
-    def _missing(self, namespace: str, name: str, why: str) -> Problem:
+    def _missing(self, namespace: str, name: str, why: str, *, candidate_only: bool = False) -> Problem:
         other = self._kinds.found(namespace, name)
         if other:
             text = (
@@ -51,7 +51,7 @@ class Inspector:
                 f"{why}, {name}, but namespace {namespace} has no Deployment of that name: create it, or "
                 "correct the name"
             )
-        return _problem(Reason.DEPLOYMENT_NOT_FOUND, text)
+        return _problem(Reason.DEPLOYMENT_NOT_FOUND, text, candidate_only=candidate_only)
 
     def problems(self, rollout: Tracked) -> tuple[Problem, ...]:
         """Everything wrong with it, the most basic first; empty if it can be worked on."""
@@ -60,7 +60,7 @@ class Inspector:
             advice = "correct these fields, the API server of this cluster did not check them"
             return (_problem(Reason.INVALID_SPEC, f"{rollout.spec_error}: {advice}"),)
         return (
-            *(_problem(Reason.UNSUPPORTED, text) for text in unsupported(spec)),
+            *(_problem(Reason.UNSUPPORTED, text, candidate_only=True) for text in unsupported(spec)),
             *self._metrics_problems(rollout, spec),
             *self._service_problems(rollout, spec),
             *self._deployment_problems(rollout, spec),
@@ -74,10 +74,10 @@ class Inspector:
         try:
             self._targets.get(spec.prometheus.name)
         except LookupError as error:
-            yield _problem(Reason.UNKNOWN_PROMETHEUS, str(error))
+            yield _problem(Reason.UNKNOWN_PROMETHEUS, str(error), candidate_only=True)
         broken = dict(rollout.queries.problems) if rollout.queries is not None else {}
         for sentence in (broken | (rollout.refused_queries or {})).values():
-            yield _problem(Reason.BAD_QUERY, sentence)
+            yield _problem(Reason.BAD_QUERY, sentence, candidate_only=True)
 
     def _service_problems(self, rollout: Tracked, spec: ModelRolloutSpec) -> Iterator[Problem]:
         namespace = rollout.namespace
@@ -90,12 +90,12 @@ class Inspector:
                 "create it, or correct spec.service",
             )
             return
-        older = self._store.older_claimant(rollout, "services", spec.service)
-        if older is not None:
+        other = self._store.holder(rollout, "services", spec.service)
+        if other is not None:
             yield _problem(
                 Reason.SERVICE_CLAIMED,
-                f"Service {spec.service} belongs to the older {KIND} {older}: one {KIND} per "
-                "Service; delete one of the two",
+                f"Service {spec.service} belongs to {KIND} {other}, which is older or has it in use: one "
+                f"{KIND} per Service; delete one of the two",
             )
         if not service.selector:
             yield _problem(
@@ -120,6 +120,7 @@ class Inspector:
                     f"Service {spec.service} selects pods with {wanted}, but those of Deployment {name} "
                     f"have {seen}: "
                     "put into the selector only labels that all versions share, or correct the pod template",
+                    candidate_only=not self._is_stable(rollout, name),
                 )
 
     def _deployment_problems(self, rollout: Tracked, spec: ModelRolloutSpec) -> Iterator[Problem]:
@@ -135,6 +136,7 @@ class Inspector:
                 Reason.INVALID_SPEC,
                 f"spec.candidate.container is {container}, but Deployment {stable} has the containers "
                 f"{', '.join(original.containers)}: name one of them",
+                candidate_only=True,
             )
         if stable is None and spec.candidate.is_copy:
             yield _problem(
@@ -147,14 +149,17 @@ class Inspector:
         given = spec.candidate.deployment
         wanted = given is not None and given != stable and not self._in_run(rollout, given)
         if given is not None and wanted and self._cache.deployments.get(namespace, given) is None:
-            yield self._missing(namespace, given, "spec.candidate.deployment names the candidate")
+            yield self._missing(
+                namespace, given, "spec.candidate.deployment names the candidate", candidate_only=True
+            )
         for name in self._serving(rollout):
-            older = self._store.older_claimant(rollout, "deployments", name)
-            if older is not None:
+            other = self._store.holder(rollout, "deployments", name)
+            if other is not None:
                 yield _problem(
                     Reason.DEPLOYMENT_CLAIMED,
-                    f"Deployment {name} belongs to the older {KIND} {older}: one {KIND} per "
-                    "Deployment; delete one of the two, or name another Deployment",
+                    f"Deployment {name} belongs to {KIND} {other}, which is older or has it in use: one "
+                    f"{KIND} per Deployment; delete one of the two, or name another Deployment",
+                    candidate_only=not self._is_stable(rollout, name),
                 )
             scaler = self._cache.autoscaler(namespace, "Deployment", name)
             if scaler is not None:
@@ -164,7 +169,14 @@ class Inspector:
                     f"{KIND} sets: "
                     f"let its scaleTargetRef name {KIND} {rollout.name} instead, which has a scale "
                     "subresource",
+                    candidate_only=not self._is_stable(rollout, name),
                 )
+
+    @staticmethod
+    def _is_stable(rollout: Tracked, name: str) -> bool:
+        spec = rollout.spec
+        given = spec.stable.deployment if spec is not None and spec.stable is not None else None
+        return name == (rollout.status.stable or given)
 
     @staticmethod
     def _serving(rollout: Tracked) -> tuple[str, ...]:
@@ -178,5 +190,5 @@ class Inspector:
         return run is not None and run.finished_at is None and run.candidate == candidate
 
 
-def _problem(reason: Reason, message: str) -> Problem:
-    return Problem(reason=str(reason), message=message)
+def _problem(reason: Reason, message: str, *, candidate_only: bool = False) -> Problem:
+    return Problem(reason=str(reason), message=message, candidate_only=candidate_only)

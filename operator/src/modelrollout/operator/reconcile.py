@@ -13,12 +13,13 @@ from typing import Final
 
 from modelrollout.api.conditions import ConditionType, Reason, get_condition
 from modelrollout.api.constants import FINALIZER
+from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import LOOK_EVERY
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
-from modelrollout.decision import decide, rests_on_endpoints
+from modelrollout.decision import decide, other_copies, rests_on_endpoints
 from modelrollout.decision.types import Decision
 from modelrollout.operator.act import Actor
 from modelrollout.operator.announcer import Announcer
@@ -125,10 +126,8 @@ class Reconciler:
         )
 
     async def _persist(self, rollout: Tracked, decision: Decision) -> None:
-        """Status, only where it changed; before a run starts, the finalizer that brings its traffic back."""
-        run = decision.status.run
-        under_way = run is not None and run.finished_at is None
-        if under_way and not rollout.deleting and FINALIZER not in rollout.finalizers:
+        """Status, only where it changed; before it, the finalizer where deletion will need one."""
+        if _holds(decision.status) and not rollout.deleting and FINALIZER not in rollout.finalizers:
             finalizers = with_finalizer(rollout.finalizers)
             rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
             rollout.finalizers = finalizers
@@ -157,10 +156,9 @@ class Reconciler:
         return version
 
     async def _let_go(self, rollout: Tracked, decision: Decision) -> None:
-        """The finalizer goes once nothing is under way any more."""
-        run = decision.status.run
-        over = run is None or run.finished_at is not None
-        if FINALIZER in rollout.finalizers and (decision.finalized if rollout.deleting else over):
+        """The finalizer goes once nothing is under way any more and no copy is left to delete."""
+        over = decision.finalized if rollout.deleting else not _holds(decision.status)
+        if FINALIZER in rollout.finalizers and over:
             if rollout.deleting:  # with the object goes what was not told yet
                 await self._reporter.flush(LAST_EVENTS_SECONDS)
             finalizers = without_finalizer(rollout.finalizers)
@@ -189,3 +187,9 @@ class Reconciler:
             retry = max(0.1, rollout.trouble[1] - now)
             wait = retry if wait is None else min(wait, retry)
         return wait
+
+
+def _holds(status: ModelRolloutStatus) -> bool:
+    """Whether something has to be done before the ModelRollout may go."""
+    run = status.run
+    return (run is not None and run.finished_at is None) or other_copies(status)

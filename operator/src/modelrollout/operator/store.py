@@ -45,6 +45,7 @@ class Tracked:
         taken: Path of the object of somebody else that keeps it from being made; empty if that is not why.
         failures: Ticks that failed in a row.
         reporting, reported: Ids of transitions in status that are being told, and that have been told.
+        claims, in_use: What it names, and the part of that which serves or is in its run.
         holding: Criteria that keep the run from going on, by the last decision; None: there was none here.
         rollbacks: Reverts that this process has begun, by criterion (empty: no criterion's) and reason.
     """
@@ -63,6 +64,7 @@ class Tracked:
     reported_status: str = ""
     phase: str = ""
     claims: frozenset[Claim] = frozenset()
+    in_use: frozenset[Claim] = frozenset()
     samples: dict[str, Sample] = field(default_factory=dict)
     baselines: dict[str, Sample] = field(default_factory=dict)
     refused_queries: dict[str, str] | None = None
@@ -143,6 +145,13 @@ class Tracked:
         run = self.status.run
         return (self.created, run.started_at if run else NEVER, self.uid)
 
+    def rank(self, claim: Claim) -> tuple[int, tuple[str, datetime, str]]:
+        """Sorts the rollout first to which the Deployment or Service belongs."""
+        run = self.status.run
+        under_way = run is not None and run.finished_at is None
+        in_use = claim in self.in_use
+        return (0 if in_use and under_way else 1 if in_use else 2, self.age_order)
+
     @property
     def spec(self) -> ModelRolloutSpec | None:
         """The spec, parsed once a generation; None where it is no valid one, `spec_error` then says why."""
@@ -200,7 +209,7 @@ class Tracked:
         spec = self.spec
         if spec is None:
             return None
-        return candidate_deployment(self.name, spec.candidate)
+        return candidate_deployment(self.name, spec.candidate, self.status)
 
     @property
     def service_name(self) -> str | None:
@@ -212,6 +221,15 @@ class Tracked:
     def deployments(self) -> tuple[str, ...]:
         """Every Deployment that a decision about it must know of, each once."""
         return watched_deployments(self.spec, self.status, self.candidate_name, self.name)
+
+    def deployments_in_use(self) -> tuple[str, ...]:
+        """Those of them that serve now, are in the run under way, or are kept to return to."""
+        status = self.status
+        run = status.run if status.run is not None and status.run.finished_at is None else None
+        named = [status.stable, status.previous_stable]
+        if run is not None:
+            named += [run.candidate, run.stable]
+        return tuple(dict.fromkeys(name for name in named if name))
 
 
 def explain(error: ValidationError) -> str:
@@ -266,29 +284,38 @@ class RolloutStore:
         if old is None or (uid is not None and old.uid != uid):
             return
         del self._rollouts[key]
-        self._claim(old, frozenset())
+        self._claim(old, frozenset(), frozenset())
         self._forgotten(old)
 
     def refresh_claims(self, rollout: Tracked) -> None:
         """Brings the index up to date with what the rollout names now; others that share it are woken."""
-        claims = {("deployments", rollout.namespace, name) for name in rollout.deployments()}
-        if rollout.service_name is not None:
-            claims.add(("services", rollout.namespace, rollout.service_name))
-        self._claim(rollout, frozenset(claims))
+        namespace, service = rollout.namespace, rollout.service_name
+        claims = {("deployments", namespace, name) for name in rollout.deployments()}
+        in_use = {("deployments", namespace, name) for name in rollout.deployments_in_use()}
+        if service is not None:
+            claims.add(("services", namespace, service))
+            if in_use:
+                in_use.add(("services", namespace, service))
+        self._claim(rollout, frozenset(claims), frozenset(in_use))
 
     def claimants(self, kind: str, namespace: str, name: str) -> Iterator[Tracked]:
         """The rollouts that name that Deployment or Service."""
         for key in self._claimants.get((kind, namespace, name), ()):
             yield self._rollouts[key]
 
-    def older_claimant(self, rollout: Tracked, kind: str, name: str) -> str | None:
-        """The name of the oldest other rollout that claims it too, if that is older than this one."""
-        others = [o for o in self.claimants(kind, rollout.namespace, name) if o.uid != rollout.uid]
-        oldest = min(others, key=lambda other: other.age_order, default=None)
-        return oldest.name if oldest is not None and oldest.age_order < rollout.age_order else None
+    def holder(self, rollout: Tracked, kind: str, name: str) -> str | None:
+        """The name of another rollout to which that Deployment or Service belongs; None: to this one.
 
-    def _claim(self, rollout: Tracked, claims: frozenset[Claim]) -> None:
-        if claims == rollout.claims:
+        It belongs to the rollout that has it in use: in a run under way first, then at rest. Age decides only
+        between rollouts of the same rank, so that an edit of an old one cannot stop the run of a newer one.
+        """
+        claim = (kind, rollout.namespace, name)
+        others = [o for o in self.claimants(*claim) if o.uid != rollout.uid]
+        first = min(others, key=lambda other: other.rank(claim), default=None)
+        return first.name if first is not None and first.rank(claim) < rollout.rank(claim) else None
+
+    def _claim(self, rollout: Tracked, claims: frozenset[Claim], in_use: frozenset[Claim]) -> None:
+        if claims == rollout.claims and in_use == rollout.in_use:
             return
         for claim in rollout.claims - claims:
             held = self._claimants.get(claim, set())
@@ -297,8 +324,8 @@ class RolloutStore:
                 self._claimants.pop(claim, None)
         for claim in claims - rollout.claims:
             self._claimants.setdefault(claim, set()).add(rollout.key)
-        for claim in rollout.claims ^ claims:
+        for claim in (rollout.claims ^ claims) | (rollout.in_use ^ in_use):
             for other in self._claimants.get(claim, ()):
                 if other != rollout.key:
                     self._changed(other)
-        rollout.claims = claims
+        rollout.claims, rollout.in_use = claims, in_use
