@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import manifests as m
 from tests.support.faulty_api import FaultyApi
-from tests.support.scene import Scene
+from tests.support.operator_process import ROOT
+from tests.support.scene import Scene, condition, seconds_between
 from tests.support.webhook import Webhook
 
 LONG = m.steps(25, 50, duration="1h")
 COMMANDS = "modelrollout.dev/commands"
+SKEWED = Path(__file__).parents[2] / "support" / "skewed"
+"""Its sitecustomize gives a process another time of day."""
 
 
 def plugin(scene: Scene, verb: str) -> subprocess.Popen[bytes]:
@@ -135,3 +140,45 @@ def test_scenario_54_killed_right_after_any_status_write_every_transition_is_tol
     assert {f"emotion.{id_}" for id_ in written} <= recorded
     called = {event["id"].rsplit("-", 1)[1] for event in hook.accepted()}
     assert {id_ for id_, entry in written.items() if "announcement" in entry} <= called
+
+
+def test_scenario_51_a_new_leader_whose_clock_is_ahead_hastens_nothing(scene: Scene) -> None:
+    ahead = 900
+    first = scene.operator("operator-0")
+    first.wait_leading()
+    scene.stage()
+    scene.apply(plan=m.steps(25, 50, duration="25s"), progressDeadline="10m")
+    reached = scene.at_weight(25)["step"]["reachedAt"]
+    first.kill()
+    environment = {"SKEW_SECONDS": str(ahead), "PYTHONPATH": f"{SKEWED}:{ROOT / 'operator' / 'src'}"}
+    second = scene.operator("operator-1", environment=environment)
+    second.wait_leading()
+    said = scene.until(
+        lambda s: condition(s, "ClockInSync").get("reason") == "ClockSkewed", what="the skew is said"
+    )
+    assert said["step"]["weight"] == 25, "the step ended early"
+    skew = second.metric("modelrollout_clock_skew_seconds")
+    assert skew is not None and abs(skew - ahead) < 2
+    assert "Synchronize the node's clock" in second.tail(200)
+    status = scene.until(lambda s: s["step"]["weight"] == 50, what="the next step", seconds=60)
+    lasted = seconds_between(reached, status["step"]["startedAt"])
+    assert 24 <= lasted <= 40, lasted
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(status["step"]["startedAt"])).total_seconds()) < 5
+    scene.at_weight(50)
+    scene.say(2)
+    scene.world.until_phase("RolledBack")
+    scene.on_stable()
+
+
+def test_the_operator_ends_within_its_grace_period_whatever_the_api_server_answers(scene: Scene) -> None:
+    with FaultyApi(scene.plane, scene.directory) as api:
+        operator = scene.operator(kubeconfig=api.kubeconfig)
+        operator.wait_leading()
+        scene.stage()
+        scene.apply(plan=LONG)
+        scene.at_weight(25)
+        api.mute = True
+        scene.change(replicas=6)  # a tick that waits for an answer
+        started = time.monotonic()
+        operator.stop(28)
+        assert time.monotonic() - started < 28
