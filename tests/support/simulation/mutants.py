@@ -84,13 +84,82 @@ def _last_command() -> list[Replacement]:
     return [(store, "parse_commands", parse)]
 
 
+def _without_ports() -> list[Replacement]:
+    """5: endpoints count although the Service's ports do not lead to them."""
+    from modelrollout.cluster import cache
+
+    def count(slices: Any, ports: Any, deployment_of: Any, real: Any = cache.count) -> Any:
+        return real(slices, (), deployment_of)
+
+    return [(cache, "count", count)]
+
+
+def _blind_to_others() -> list[Replacement]:
+    """8: pods of other workloads behind the Service are not counted."""
+    from modelrollout.operator import observe
+
+    return [(observe, "_foreign", lambda *_: ())]
+
+
+def _takes_names() -> list[Replacement]:
+    """17: a Service of somebody else is changed as if it were ours."""
+    from dataclasses import replace
+
+    from modelrollout.cluster.side import SideKeeper
+
+    async def ensure(self: Any, name: str, role: str, selector: Any, *, client: str, owner: Any) -> None:
+        there = self._cache.services.get(owner.namespace, name)
+        if there is not None:
+            owner = replace(owner, uid=there.owner)
+        await real(self, name, role, selector, client=client, owner=owner)
+
+    real = SideKeeper._ensure_service
+    return [(SideKeeper, "_ensure_service", ensure)]
+
+
+def _partial_answers() -> list[Replacement]:
+    """25: an answer that comes with warnings counts."""
+    from modelrollout.prometheus import session
+
+    return [(session, "refuse_partial", lambda _: None)]
+
+
+def _old_answers() -> list[Replacement]:
+    """34: an answer from before the end of the step counts."""
+    from modelrollout.decision import gate
+
+    return [(gate, "freshness_blocker", lambda *_: None)]
+
+
+def _asked_never_again() -> list[Replacement]:
+    """What the simulation found: in an outage a question that is asked alone is not asked any more."""
+    from modelrollout.prometheus.lane import Lane
+
+    def ask(self: Any, batch: Any, joins: bool, known: Any) -> Any:
+        if not joins and self._outage is not None:
+            raise self._outage
+        return self._asker.ask([each.questions for each in batch])
+
+    return [(Lane, "_ask", ask)]
+
+
+def _mutant(defect: str, what: str, invariants: str, replace: Callable[[], list[Replacement]]) -> Mutant:
+    return Mutant(defect, what, frozenset(invariants.split()), replace)
+
+
 MUTANTS: Mapping[str, Mutant] = {
-    "repeat-without-lease": Mutant(
-        "20", "writes are repeated after the lease is lost", frozenset({"fence"}), _repeat_without_lease
+    "without-ports": _mutant(
+        "5", "endpoints without the Service's ports count", "reached capacity settled", _without_ports
     ),
-    "lease-at-once": Mutant("21", "a deleted Lease gives two leaders", frozenset({"fence"}), _lease_at_once),
-    "last-command": Mutant(
-        "23", "abort, then promote: the abort is lost", frozenset({"commands"}), _last_command
+    "blind-to-others": _mutant("8", "other workloads' pods are not seen", "reached", _blind_to_others),
+    "takes-names": _mutant("17", "somebody else's Service is changed", "foreign", _takes_names),
+    "partial-answers": _mutant("25", "partial answers count", "data", _partial_answers),
+    "old-answers": _mutant("34", "answers from before a step's end count", "fresh data", _old_answers),
+    "asked-never-again": _mutant("new", "a criterion is never asked again", "breach", _asked_never_again),
+    "last-command": _mutant("23", "abort, then promote: the abort is lost", "commands", _last_command),
+    "lease-at-once": _mutant("21", "a deleted Lease gives two leaders", "fence", _lease_at_once),
+    "repeat-without-lease": _mutant(
+        "20", "writes are repeated after the lease is lost", "fence", _repeat_without_lease
     ),
 }
 
