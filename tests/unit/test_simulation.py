@@ -16,8 +16,6 @@ SEEDS = 80 if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else 300
 PARTS = 4
 KNOWN: dict[str, str] = {
     "template": "defects 1 and 2",
-    "early": "defect 22",
-    "told": "defect 24",
     "quiet": "the phase of a rolled-back candidate whose Deployment is gone, after a restart",
 }
 """Invariants that are not checked yet because of a defect that is known; each goes with its mend."""

@@ -66,8 +66,9 @@ def sweep(seeds: range, *, jobs: int, without: frozenset[str]) -> int:
     started, failed = WALL(), 0
     counts: Counter[str] = Counter()
     phases: Counter[str] = Counter()
-    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=200) as pool:
-        for seed, phase, every, error in pool.imap_unordered(run_one, seeds, chunksize=4):
+    # A process for each seed: none inherits anything of another, so that one replayed alone is the same.
+    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
+        for seed, phase, every, error in pool.imap_unordered(run_one, seeds, chunksize=1):
             phases[phase] += 1
             found = [(name, text) for name, text in every if name not in without]
             failed += bool(found or error)

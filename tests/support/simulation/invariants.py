@@ -172,8 +172,9 @@ class Invariants:
             self._trusted.setdefault(new["stable"], set()).add(self._template(new["stable"])[0])
 
     def _true(self, stamp: str) -> float:
-        """A time that an operator wrote, without the error of its clock."""
-        return datetime.fromisoformat(stamp).timestamp() - self._skew - clock.EPOCH
+        """When a time was written by an operator, whether by the API server's clock or by its own."""
+        told = datetime.fromisoformat(stamp).timestamp() - clock.EPOCH
+        return min((told, told - self._skew), key=lambda at: abs(self._simulation.now - at))
 
     def _started(self, run: Json, old: Json) -> None:
         name = run["candidate"]

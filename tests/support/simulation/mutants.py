@@ -179,9 +179,9 @@ def applied(mutant: Mutant) -> Iterator[None]:
 
 def search(mutant: Mutant, *, seeds: int, jobs: int) -> tuple[int, str] | None:
     """The first seed that finds it, counted from 1, and what it says; None: none of them does."""
-    with applied(mutant), multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=100) as pool:
+    with applied(mutant), multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         found: Found
-        for count, found in enumerate(pool.imap(run_one, range(seeds), chunksize=2), start=1):
+        for count, found in enumerate(pool.imap(run_one, range(seeds), chunksize=1), start=1):
             for name, text in found[2]:
                 if name in mutant.invariants:
                     return count, text

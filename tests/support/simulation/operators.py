@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import connection, paths
 from modelrollout.cluster.errors import ApiError
 from modelrollout.operator import kopf_app, main
 from modelrollout.operator import process as processes
-from modelrollout.operator.settings import Settings
+from modelrollout.operator.settings import Settings, load_settings
 from modelrollout.prometheus import client as prometheus_client
 from modelrollout.prometheus.session import PrometheusSession
 from tests.support.simulation import clock
@@ -36,7 +36,7 @@ class Life:
 
     def __init__(self, simulation: Simulation, client: Client, skew: float) -> None:
         self.simulation, self.client = simulation, client
-        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self.tasks: list[asyncio.Task[Any]] = []
         self._stop = asyncio.Event()
         context = contextvars.copy_context()
         context.run(LIFE.set, self)
@@ -45,7 +45,7 @@ class Life:
 
     async def _live(self) -> None:
         process = await processes.Process.create(_settings(self.client))
-        await main._until_stopped(process, self._stop)
+        await main._until_stopped(process, self._stop, lambda: None)
         await process.shut_down()
         self.simulation.ended(self.client)
 
@@ -63,13 +63,10 @@ class Life:
 
 
 def _settings(client: Client) -> Settings:
-    return Settings(
-        namespaces=(), kubeconfig=Path(client.name), context=None, leader_election=True,
-        lease_namespace="system", lease_name="operator", identity=client.identity,
-        prometheus={"default": {"url": "http://prometheus:9090"}}, host="127.0.0.1", port=0,
-        notification_hosts=(), log_format="text", log_level="info", stalled_after=60.0, resync=300.0,
-        shutdown=20.0,
-    )  # fmt: skip
+    arguments = ["--prometheus-url", "http://prometheus:9090"]
+    arguments += ["--lease-namespace", "system", "--lease-name", "operator"]
+    settings = load_settings(arguments, {"POD_NAME": client.identity})
+    return replace(settings, kubeconfig=Path(client.name))
 
 
 class _Configuration:
@@ -179,7 +176,8 @@ def task_factory(
     context = options.get("context")
     life = LIFE.get() if context is None else context.get(LIFE)
     if life is not None:
-        life.tasks.add(task)
+        life.tasks.append(task)  # in the order in which they began, so that a kill is the same each time
+        task.add_done_callback(life.tasks.remove)
         if life.client.dead:
             task.cancel()
     return task
