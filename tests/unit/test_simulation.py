@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 SEEDS = 80 if os.environ.get("HYPOTHESIS_PROFILE") == "quick" else 300
 PARTS = 4
 KNOWN: dict[str, str] = {
-    "template": "defects 1 and 2",
     "quiet": "the phase of a rolled-back candidate whose Deployment is gone, after a restart",
 }
 """Invariants that are not checked yet because of a defect that is known; each goes with its mend."""

@@ -75,7 +75,7 @@ class Faults:
         ):
             return Fault(latency, back, before=403)
         if self.has("requests") and random.random() < self.rate:
-            choices = (0, 429, 500, 503) if verb in ("GET", "watch") else (0, 429, 500, 503, 409)
+            choices = (0, 429, 500, 503) if verb not in ("PUT", "PATCH") else (0, 429, 500, 503, 409)
             return Fault(latency, back, before=random.choice(choices))
         if self.has("lost answers") and request.writes and random.random() < self.rate:
             return Fault(latency, back, after=random.choice((0, 500, 504)))
