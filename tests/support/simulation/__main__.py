@@ -61,7 +61,7 @@ def replay(seed: int, *, logs: bool) -> int:
     return 1 if outcome.violations or outcome.error else 0
 
 
-def sweep(seeds: range, *, jobs: int, without: frozenset[str]) -> int:
+def sweep(seeds: list[int], *, jobs: int, without: frozenset[str]) -> int:
     """Runs many seeds and prints what they violate; 1 if any does."""
     started, failed = WALL(), 0
     counts: Counter[str] = Counter()
@@ -92,12 +92,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=300, help="how many")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--without", default="", help="invariants that are not checked, with commas")
+    parser.add_argument("--skip", type=int, nargs="*", default=(), help="seeds that are not run")
     options = parser.parse_args()
     reproducible("tests.support.simulation")
     prepare()
     if options.seed is not None:
         return replay(options.seed, logs=options.logs)
-    seeds = range(options.first, options.first + options.seeds)
+    every = range(options.first, options.first + options.seeds)
+    seeds = [seed for seed in every if seed not in options.skip]
     return sweep(seeds, jobs=options.jobs, without=frozenset(options.without.split(",")))
 
 

@@ -171,7 +171,7 @@ class Faults:
 
     def _deny(self, simulation: Simulation) -> None:
         plural = self._random.choice(
-            ("deployments", "endpointslices", "services", "pods", "jobs", "events", "modelrollouts")
+            ("deployments", "endpointslices", "services", "pods", "jobs", "modelrollouts")
         )
         verb = self._random.choice(("PATCH", "POST", "GET", "watch", "*"))
         self._denied.add((verb, plural))
