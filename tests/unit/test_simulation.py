@@ -19,7 +19,7 @@ KNOWN: dict[str, str] = {
 }
 """Invariants that are not checked yet because of a defect that is known; each goes with its mend."""
 KNOWN_SEEDS = {
-    281: "a deletion just after a pod of stable was put outside the Service, while the watch of pods is late: "
+    281: "a deletion just after a pod of stable left the Service, while the watch of pods is late: "
     "the object goes, and the pod stays outside",
 }
 """Seeds that show a known defect which is not mended yet."""
