@@ -456,7 +456,8 @@ def run_history(plan: Plan) -> tuple[sim.World, Watcher]:
 
 def calm_down(world: sim.World, watcher: Watcher) -> None:
     """Everything heals and nobody does anything wrong: the rollout must come to an end by itself."""
-    world.modes.clear()
+    for criterion in world.modes:  # from now on: an answer from before may still be judged
+        world.set_mode(criterion, sim.GOOD)
     world.outage, world.invalid, world.problems = False, False, ()
     world.foreign, world.stale = (), ()
     world.job_outcome = lambda: (3.0, True)
