@@ -826,6 +826,42 @@ def test_abort_wins_over_every_other_command(other: Verb, first: bool) -> None:
     assert again.status == decision.status
 
 
+@pytest.mark.parametrize("change", ["candidate", "template", "none"])
+def test_an_abort_during_a_rollback_wins_over_the_run_that_would_start_after_it(change: str) -> None:
+    story = Story()
+    story.until_weight(50)
+    if change == "candidate":
+        story.world.edit(candidate={"deployment": "c"})
+    elif change == "template":
+        story.world.deployments["b"].template = "t2"
+    else:
+        story.world.command(Verb.ABORT)
+    story.tick()
+    before = story.status.rollback
+    assert story.status.phase is Phase.ROLLING_BACK and before is not None
+    story.world.command(Verb.ABORT)
+    story.tick()
+    rollback = story.status.rollback
+    assert rollback is not None and rollback.result is RunResult.ABORTED
+    assert (rollback == before) is (change == "none"), "an abort twice is one abort"
+    story.play(900)
+    status = story.status
+    assert status.phase is Phase.ROLLED_BACK and status.history[0].result is RunResult.ABORTED
+    assert story.desired() == {"a": 10, "b": 0, "c": 0}
+    story.world.command(Verb.RETRY)
+    assert story.until(Phase.SUCCEEDED).stable == ("c" if change == "candidate" else "b")
+
+
+def test_retry_is_refused_while_the_deployment_of_the_candidate_is_missing() -> None:
+    story = Story()
+    story.until_weight(10)
+    del story.world.deployments["b"]
+    story.until(Phase.ROLLED_BACK)
+    story.world.command(Verb.RETRY)
+    story.play(10)
+    assert "CommandRefused" in story.reasons() and story.status.phase is Phase.ROLLED_BACK
+
+
 @pytest.mark.parametrize("trouble", ["outage", "problem", "invalid", "paused", "bad"])
 def test_abort_works_whatever_else_is_wrong(trouble: str) -> None:
     story = Story()

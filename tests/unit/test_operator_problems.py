@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from modelrollout.api.status import RolledBackCandidate
 from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.kinds import OtherKinds
 from modelrollout.cluster.views import parse_deployment, parse_service
+from modelrollout.decision import fingerprint
 from modelrollout.operator.problems import Inspector
 from modelrollout.operator.store import RolloutStore
 from modelrollout.prometheus import PrometheusTargets
@@ -86,3 +89,20 @@ async def test_nothing_is_asked_where_nothing_is_missing_nor_twice_in_a_moment()
     other.add("emotion-2")
     assert await other.said() == ""
     assert other.api.requests == []
+
+
+@pytest.mark.parametrize(("same", "said"), [(True, False), (False, True)])
+async def test_the_deployment_of_a_candidate_that_was_rolled_back_is_not_needed(
+    same: bool, said: bool
+) -> None:
+    setup = Setup()
+    spec = setup.rollout.spec
+    assert spec is not None
+    rejected = RolledBackCandidate(
+        fingerprint=fingerprint(spec.candidate) if same else "another",
+        candidate="emotion-2",
+        at=datetime(2026, 1, 5, 9, 0, tzinfo=UTC),
+    )
+    changed = {"stable": "emotion-1", "rolled_back_from": rejected}
+    setup.rollout.set_status(setup.rollout.status.model_copy(update=changed), "2")
+    assert ("names the candidate, emotion-2" in await setup.said()) is said

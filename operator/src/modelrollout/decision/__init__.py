@@ -22,6 +22,7 @@ from modelrollout.decision.names import (
 )
 from modelrollout.decision.outcome import watched_deployments
 from modelrollout.decision.reach import rests_on_endpoints
+from modelrollout.decision.versions import is_rejected
 
 __all__ = [
     "CriterionLimit",
@@ -35,6 +36,7 @@ __all__ = [
     "fingerprint",
     "format_value",
     "is_finite",
+    "is_rejected",
     "job_name",
     "needs_history",
     "other_copies",

@@ -7,7 +7,7 @@ from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import RunResult, RunStatus
 from modelrollout.decision import pauses, runs, versions
-from modelrollout.decision.draft import Draft, Stage, next_step
+from modelrollout.decision.draft import MESSAGE_LIMIT, Draft, Stage, next_step
 from modelrollout.decision.names import fingerprint, run_id
 
 _CHANGED = "the candidate's pod template has just changed"
@@ -73,10 +73,33 @@ def _abort(draft: Draft, command: Command) -> None:
     stage = draft.stage
     if stage is Stage.NONE:
         _refuse(draft, command, "no run is under way")
-    elif stage is not Stage.REVERTING:
+    elif stage is Stage.REVERTING:
+        _abort_next(draft, command)
+    else:
         text = f"Aborted{_by(command)}."
         if not runs.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED):
             _refuse(draft, command, "this is the first version; there is no stable one to go back to")
+
+
+def _abort_next(draft: Draft, command: Command) -> None:
+    """The traffic returns already; the run that would start after that is not started."""
+    rollback, spec, name = draft.status.rollback, draft.spec, draft.candidate_name
+    assert rollback is not None
+    superseded = rollback.result is RunResult.SUPERSEDED
+    other = spec is not None and fingerprint(spec.candidate) != draft.run.fingerprint
+    starts = superseded or other or versions.candidate_changed(draft)
+    nothing = spec is not None and name == draft.status.stable
+    if not starts or nothing or versions.rejected(draft) is not None:
+        return
+    following = name or "the next candidate"
+    text = f"{rollback.message} Aborted{_by(command)}: {following} is not rolled out after that."
+    changes = {"message": text[:MESSAGE_LIMIT]}
+    if superseded:
+        changes |= {"reason": str(Reason.ABORTED), "result": RunResult.ABORTED}
+    draft.set(rollback=rollback.model_copy(update=changes))
+    if spec is not None and name is not None:
+        versions.reject(draft, fingerprint(spec.candidate), name, draft.workload(name).template)
+    draft.say(Reason.ABORTED, text, warning=True)
 
 
 def _pause(draft: Draft, command: Command) -> None:
@@ -167,6 +190,8 @@ def _retry(draft: Draft, command: Command) -> None:
         _refuse(draft, command, "spec.candidate has changed since; that starts a run by itself")
     elif draft.spec.paused:
         _refuse(draft, command, "spec.paused is true; set it to false")
+    elif not draft.spec.candidate.is_copy and not draft.workload(barred.candidate).exists:
+        _refuse(draft, command, f"there is no Deployment {barred.candidate}; create it first")
     else:
         attempt = last.attempt + 1 if last is not None else 2
         text = f"Attempt {attempt} of {barred.candidate}, from the first step{_by(command)}."

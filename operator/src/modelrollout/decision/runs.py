@@ -118,16 +118,17 @@ def finish_rollback(draft: Draft) -> None:
     rollback = draft.status.rollback
     assert rollback is not None
     run = draft.run.model_copy(update={"finished_at": draft.now, "result": rollback.result})
-    barred = None
-    if rollback.result is not RunResult.SUPERSEDED:
-        barred = RolledBackCandidate(
+    draft.set(run=run, step=None, observation=None)
+    # One that is set already was asked for during the rollback, and aborted.
+    if rollback.result is not RunResult.SUPERSEDED and draft.status.rolled_back_from is None:
+        entry = RolledBackCandidate(
             fingerprint=run.fingerprint,
             candidate=run.candidate,
             template=run.template,
             at=draft.now,
             generation=draft.observed.generation,
         )
-    draft.set(run=run, step=None, observation=None, rolled_back_from=barred)
+        draft.set(rolled_back_from=entry)
     _record(draft, rollback.result, rollback.reason, rollback.message)
     draft.enter(Phase.ROLLED_BACK, rollback.reason, rollback.message)
     text = f"All traffic is on {draft.status.stable} again: {rollback.message}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from modelrollout.api.base import format_timestamp
 from modelrollout.api.conditions import Reason
-from modelrollout.api.status import RolledBackCandidate
+from modelrollout.api.status import ModelRolloutStatus, RolledBackCandidate
+from modelrollout.api.workload import Candidate
 from modelrollout.decision import pauses
 from modelrollout.decision.draft import Draft
 from modelrollout.decision.names import fingerprint
@@ -84,7 +85,28 @@ def was_stable(draft: Draft, name: str) -> bool:
 def rejected(draft: Draft) -> RolledBackCandidate | None:
     """The candidate that was rolled back, as long as the same spec and the same template are asked for."""
     entry, spec = draft.status.rolled_back_from, draft.spec
-    if entry is None or spec is None or entry.fingerprint != fingerprint(spec.candidate):
+    if entry is None or spec is None or not is_rejected(spec.candidate, draft.status):
         return None
     template = draft.workload(entry.candidate).template
     return None if entry.template and template and template != entry.template else entry
+
+
+def reject(draft: Draft, digest: str, name: str, template: str | None) -> None:
+    """Remember that this candidate is not tried again by itself."""
+    entry = RolledBackCandidate(
+        fingerprint=digest,
+        candidate=name,
+        template=template or None,
+        at=draft.now,
+        generation=draft.observed.generation,
+    )
+    draft.set(rolled_back_from=entry)
+
+
+def is_rejected(candidate: Candidate, status: ModelRolloutStatus) -> bool:
+    """Whether what is asked for was rolled back, as long as its pod template is not another one by now.
+
+    A candidate that was rolled back is not needed any more: that its Deployment is missing is no problem.
+    """
+    entry = status.rolled_back_from
+    return entry is not None and entry.fingerprint == fingerprint(candidate)

@@ -10,7 +10,7 @@ from modelrollout.api.features import unsupported
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.kinds import OtherKinds
-from modelrollout.decision import shadow_name
+from modelrollout.decision import is_rejected, shadow_name
 from modelrollout.decision.types import Problem
 from modelrollout.operator.reach_checks import ambiguous_names, overlapping_selectors
 from modelrollout.operator.store import RolloutStore, Tracked
@@ -148,6 +148,7 @@ class Inspector:
             )
         given = spec.candidate.deployment
         wanted = given is not None and given != stable and not self._in_run(rollout, given)
+        wanted = wanted and not is_rejected(spec.candidate, status)
         if given is not None and wanted and self._cache.deployments.get(namespace, given) is None:
             yield self._missing(
                 namespace, given, "spec.candidate.deployment names the candidate", candidate_only=True
