@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, GoneError
 from modelrollout.cluster.informer import Informer, Source, is_older
@@ -67,8 +69,10 @@ def event(kind: str, obj: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "object": obj}
 
 
-async def play(script: Script, **source: Any) -> tuple[Informer[Thing], list[tuple[Any, Any]]]:
-    """Runs an informer to the end of the script."""
+async def play(
+    script: Script, *, before: Sequence[Thing] = (), **source: Any
+) -> tuple[Informer[Thing], list[tuple[Any, Any]]]:
+    """Runs an informer to the end of the script; `before`: what is known already."""
     told: list[tuple[Any, Any]] = []
     informer: Informer[Thing] = Informer(
         script,  # type: ignore[arg-type]
@@ -76,6 +80,8 @@ async def play(script: Script, **source: Any) -> tuple[Informer[Thing], list[tup
         namespaces=(None,),
         on_change=lambda old, new: told.append((old, new)),
     )
+    for known in before:
+        informer.put(known)
     task = asyncio.create_task(informer.run())
     async with asyncio.timeout(20):
         await script.done.wait()
@@ -197,3 +203,11 @@ def test_versions_that_are_no_numbers_are_never_called_older() -> None:
     assert is_older("9", "10")
     assert not is_older("10", "9")
     assert not is_older("x", "10")
+
+
+@pytest.mark.parametrize(("version", "left"), [(10, 1), (30, 0)])
+async def test_a_list_from_before_a_write_of_our_own_does_not_take_away_what_was_written(
+    version: int, left: int
+) -> None:
+    informer, _ = await play(Script([page(version)], []), before=[parse(thing("mine", 20))])
+    assert len(informer) == left

@@ -124,7 +124,7 @@ async def test_only_pods_of_the_deployments_own_replica_sets_are_taken_out_of_th
     for name, owner in (("mine", mine), ("theirs", "emotion-1-batch"), ("bare", None)):
         owners = [{"kind": "ReplicaSet", "name": owner}] if owner else []
         items.append({"metadata": {"name": name, "ownerReferences": owners}})
-        api.put(paths.pod("ns", name), {"metadata": {"name": name, "labels": {}}})
+        api.put(paths.pod("ns", name), {"metadata": {"namespace": "ns", "name": name, "labels": {}}})
     api.put(paths.collection(paths.CORE, "pods", "ns"), {"items": items})
     ref = RolloutRef(namespace="ns", name="emotion", uid="u", resource_version="1")
     assert await Parking(api, cache).park("emotion-1", service="emotion", owner=ref)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from modelrollout.api.constants import FINALIZER
 from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.api.workload import Candidate
 from modelrollout.cluster import paths
@@ -56,6 +57,8 @@ class Nothing:
         )
 
     async def look_again(self, _: Tracked) -> None: ...
+
+    async def look_for_kept_pods(self, _: Tracked) -> None: ...
 
     def notify(self, _: Tracked, entry: UnreportedTransition, done: Done) -> None:
         self.notified.append(entry.reason)
@@ -253,3 +256,42 @@ async def test_an_event_that_fails_for_now_is_tried_again_and_a_refused_one_is_n
     refused.api.failures = [ForbiddenError(403, "Forbidden", "no right")] * 3
     await post_events(refused)
     assert refused.rollout.reported, "it can never be told"
+
+
+class LateWatch(Nothing):
+    """A rollback that seems to be over: only the API server knows of a pod of stable outside the Service."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked = 0
+        self.outside = 1
+
+    def observe(self, rollout: Tracked) -> Observation:
+        parked = self.outside if self.looked else 0
+        stable = Workload(name="emotion-1", desired=2, ready=2, pods=2, parked=parked)
+        workloads = {"emotion-1": stable, "emotion-2": Workload(name="emotion-2")}
+        return replace(super().observe(rollout), deleting=True, workloads=workloads)
+
+    async def look_for_kept_pods(self, _: Tracked) -> None:
+        self.looked += 1
+
+
+async def test_the_finalizer_stays_while_the_api_server_knows_of_a_pod_outside_the_service() -> None:
+    at = "2026-01-05T09:00:00Z"
+    run = {"id": "r", "candidate": "emotion-2", "stable": "emotion-1", "fingerprint": "f", "startedAt": at}
+    rollback = {"startedAt": at, "reason": "Deleted", "message": "It is being deleted.", "result": "Aborted"}
+    status = {"phase": "RollingBack", "stable": "emotion-1", "run": run, "rollback": rollback}
+    late = LateWatch()
+    bench = Bench(status, Idle(), others=late)
+    obj = bench.api.objects[ROLLOUT]
+    obj["spec"]["replicas"] = 2
+    obj["metadata"] |= {"generation": 2, "deletionTimestamp": at, "finalizers": [FINALIZER]}
+    bench.store.apply(bench.api.put(ROLLOUT, obj))
+    await bench.reconciler.tick(bench.rollout)
+    assert late.looked == 1
+    assert bench.api.objects[ROLLOUT]["metadata"]["finalizers"] == [FINALIZER]
+    assert bench.api.objects[ROLLOUT]["status"]["phase"] == "RollingBack"
+    late.outside = 0
+    await bench.reconciler.tick(bench.rollout)
+    assert bench.api.objects[ROLLOUT]["metadata"]["finalizers"] == []
+    assert bench.api.objects[ROLLOUT]["status"]["phase"] == "RolledBack"

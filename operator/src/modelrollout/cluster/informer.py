@@ -126,7 +126,8 @@ class Informer(Generic[V]):
             known: Those of them that are known: what the API server does not have any more is forgotten.
 
         Raises:
-            ApiError: They could not be read; a refusal also counts against the watch.
+            ApiError: They could not be read; a refusal also counts against the watch of a kind
+                that must be there.
         """
         query = {"labelSelector": label_selector}
         try:
@@ -134,6 +135,8 @@ class Informer(Generic[V]):
                 collection(self._source.group_version, self._source.plural, namespace), query
             )
         except ForbiddenError as error:
+            if self._source.missing_ok:
+                raise  # the operator does without
             scope = namespace if namespace in self._freshness else None
             self._freshness[scope].denied(error.message)
             raise
@@ -221,12 +224,15 @@ class Informer(Generic[V]):
             if not follow_up:
                 break
             query["continue"] = follow_up
+        version = str(page["metadata"]["resourceVersion"])
         for key in [k for k in self._items if k not in seen and (namespace is None or k[0] == namespace)]:
-            self._remove(key)
+            # One that is known from a later write is not missing: the watch starts before that write.
+            if not is_older(version, self._items[key].resource_version):
+                self._remove(key)
         self.relists += 1
         self.denied = False
         self._mark_synced(namespace)
-        return str(page["metadata"]["resourceVersion"]), self._told - told
+        return version, self._told - told
 
     async def _watch(self, namespace: str | None, version: str) -> tuple[str | None, bool]:
         """Watches until the API server ends it; where to go on (None: list again), and whether it ended

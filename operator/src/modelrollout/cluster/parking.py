@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED, PARKED_VALUE
@@ -19,8 +20,9 @@ from modelrollout.cluster import paths
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ForbiddenError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.informer import is_older
 from modelrollout.cluster.paths import MERGE_PATCH
-from modelrollout.cluster.views import DeploymentView, ParkedView, ServiceView
+from modelrollout.cluster.views import DeploymentView, ParkedView, ServiceView, parse_parked
 from modelrollout.cluster.writer import RolloutRef
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,20 @@ class Parking:
             self._refused.pop(owner.namespace, None)
         return frozenset()
 
+    async def look_again(self, owner: RolloutRef) -> None:
+        """Read from the API server which pods of the rollout are outside the Service: a watch may be late.
+
+        Raises:
+            ApiError: It did not answer. A refusal is not raised: what is known stays.
+        """
+        if self._cache.parked.denied:
+            return
+        known = [(pod.namespace, pod.name) for pod in self._cache.parked_of(owner.namespace, owner.name)]
+        with suppress(ForbiddenError):
+            await self._cache.parked.refresh(
+                owner.namespace, label_selector=f"{LABEL_PARKED}={owner.name}", known=known
+            )
+
     def _refuse(self, namespace: str, error: ForbiddenError) -> None:
         self._refused[namespace] = (error.message, time.monotonic() + RETRY_SECONDS)
 
@@ -138,11 +154,24 @@ class Parking:
 
     async def _patch(self, namespace: str, pod: str, change: Mapping[str, Any]) -> None:
         try:
-            await self._api.request(
+            answer = await self._api.request(
                 "PATCH", paths.pod(namespace, pod), body={"metadata": change}, content_type=MERGE_PATCH
             )
-        except NotFoundError:
-            return  # gone meanwhile; the one in its place is looked at when it appears
+        except NotFoundError:  # gone meanwhile; the one in its place is looked at when it appears
+            self._cache.parked.discard(namespace, pod)
+        else:
+            self._learn(answer)
+
+    def _learn(self, pod: Mapping[str, Any]) -> None:
+        """Take over what the API server answered: the next decision may come before the watch tells it."""
+        meta = pod["metadata"]
+        view = parse_parked(pod) if LABEL_PARKED in (meta.get("labels") or {}) else None
+        if view is not None:
+            self._cache.parked.put(view)
+            return
+        held = self._cache.parked.get(meta["namespace"], meta["name"])
+        if held is not None and not is_older(meta["resourceVersion"], held.resource_version):
+            self._cache.parked.discard(held.namespace, held.name)
 
 
 def _way_back(pod: ParkedView) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from modelrollout.decision.names import (
     shadow_version,
 )
 from modelrollout.decision.outcome import watched_deployments
-from modelrollout.decision.reach import rests_on_endpoints
+from modelrollout.decision.reach import ends_rollback, rests_on_endpoints
 from modelrollout.decision.versions import is_rejected
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "decide",
     "due_baselines",
     "due_criteria",
+    "ends_rollback",
     "fingerprint",
     "format_value",
     "is_finite",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from modelrollout.api.conditions import ConditionStatus, ConditionType, Reason, get_condition
-from modelrollout.api.status import ModelRolloutStatus
+from modelrollout.api.status import ModelRolloutStatus, RunResult
 from modelrollout.decision.draft import Blocker, Draft, Stage
 from modelrollout.decision.types import Scale
 
@@ -84,6 +84,16 @@ def rests_on_endpoints(before: ModelRolloutStatus, after: ModelRolloutStatus) ->
     under_way = before.run is not None and before.run.finished_at is None
     over = after.run is None or after.run.finished_at is not None
     return under_way and (over or (after.observation is not None and before.observation is None))
+
+
+def ends_rollback(before: ModelRolloutStatus, after: ModelRolloutStatus) -> bool:
+    """Whether a run ends without success: after that no pod of stable may be left outside the Service."""
+    run, now = before.run, after.run
+    if run is None or run.finished_at is not None:
+        return False
+    if now is None or now.id != run.id:
+        return True
+    return now.finished_at is not None and now.result is not RunResult.SUCCEEDED
 
 
 def was_stale(status: ModelRolloutStatus) -> bool:

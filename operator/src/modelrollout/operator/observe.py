@@ -75,6 +75,10 @@ class Observer:
         if rollout.service_name is not None:
             await self._cache.read_endpoints(rollout.namespace, rollout.service_name)
 
+    async def look_for_kept_pods(self, rollout: Tracked) -> None:
+        """Reads from the API server which pods run outside the Service. Raises as `look_again` does."""
+        await self._parking.look_again(rollout.ref)
+
     def _problems(self, rollout: Tracked) -> tuple[Problem, ...]:
         found = self._inspector.problems(rollout)
         return found if rollout.trouble is None else (*found, rollout.trouble[0])

@@ -19,7 +19,7 @@ from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.jobs import LOOK_EVERY
 from modelrollout.cluster.lease import Leadership
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
-from modelrollout.decision import decide, other_copies, rests_on_endpoints
+from modelrollout.decision import decide, ends_rollback, other_copies, rests_on_endpoints
 from modelrollout.decision.types import Decision
 from modelrollout.operator.act import Actor
 from modelrollout.operator.announcer import Announcer
@@ -93,11 +93,7 @@ class Reconciler:
         await self._actor.try_again(rollout)
         self._leadership.require()
         self._store.refresh_claims(rollout)
-        decision = self._decide(rollout)
-        if rests_on_endpoints(rollout.status, decision.status):
-            await self._observer.look_again(rollout)
-            self._leadership.require()
-            decision = self._decide(rollout)
+        decision = await self._decide_on_what_is_so(rollout)
         decision, failing = keep_failure(decision, rollout)
         await self._persist(rollout, decision)
         rollout.holding = decision.holding
@@ -116,6 +112,20 @@ class Reconciler:
         if self._actor.open_jobs(rollout):  # a pod that cannot start changes nothing that is watched
             wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
         return wait
+
+    async def _decide_on_what_is_so(self, rollout: Tracked) -> Decision:
+        """The decision; what cannot be undone rests on the API server's answer, not on a watch."""
+        decision = self._decide(rollout)
+        on_endpoints = rests_on_endpoints(rollout.status, decision.status)
+        on_kept_pods = ends_rollback(rollout.status, decision.status)
+        if not on_endpoints and not on_kept_pods:
+            return decision
+        if on_endpoints:
+            await self._observer.look_again(rollout)
+        if on_kept_pods:
+            await self._observer.look_for_kept_pods(rollout)
+        self._leadership.require()
+        return self._decide(rollout)
 
     def _decide(self, rollout: Tracked) -> Decision:
         return decide(
