@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.simulation.apiserver import Json, Key
 from tests.support.simulation.controllers import APPS, image_of
-from tests.support.simulation.truth import Truth
+from tests.support.simulation.truth import Truth, stale_view
 
 if TYPE_CHECKING:
     from tests.support.simulation.runner import Simulation
@@ -40,6 +40,8 @@ class Ending:
         if phase is None or status.get("observedGeneration") != rollout["metadata"]["generation"]:
             self.violated("stuck", f"its last generation was not looked at ({phase})")
             return
+        if stale_view(status):
+            self.violated("stuck", f"its view of the cluster is still not current: {stale_view(status)}")
         if phase in ("Succeeded", "RolledBack", "Idle"):
             self._at_rest(status, spec)
         if phase == "RollingBack" and self._there(status.get("stable")):

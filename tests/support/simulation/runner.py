@@ -18,7 +18,7 @@ from tests.support.simulation.gateway import Client, Request
 from tests.support.simulation.invariants import Invariants
 from tests.support.simulation.prometheus import SCRAPE_SECONDS, Prometheus
 from tests.support.simulation.scenario import Scenario
-from tests.support.simulation.truth import Violation
+from tests.support.simulation.truth import Violation, stale_view
 
 FAULTS_UNTIL: Final = 240.0
 SETTLE_SECONDS: Final = 180.0
@@ -251,7 +251,8 @@ class Simulation:
     def _rests(self) -> bool:
         rollout = self.rollout
         status = (rollout or {}).get("status") or {}
-        return rollout is None or status.get("phase") in RESTING
+        # A watch that was frozen has to prove itself for a while: until then that is said, and not at rest.
+        return rollout is None or (status.get("phase") in RESTING and not stale_view(status))
 
     async def _fresh(self) -> None:
         """A fresh operator must find nothing to do where all is at rest."""

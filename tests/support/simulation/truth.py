@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.support.simulation.controllers import is_ready, owner_of
+from tests.support.simulation.apiserver import Json, Key
+from tests.support.simulation.controllers import CORE, is_ready, owner_of, selects
 from tests.support.simulation.gateway import Client
 
 if TYPE_CHECKING:
@@ -48,18 +49,45 @@ class Violation:
         return f"{self.at:.3f} s: {self.name} ({NAMES[self.name]}): {self.text}"
 
 
+def stale_view(status: Json) -> str:
+    """What status says of a view of the cluster that may be out of date; empty if it is current."""
+    conditions = status.get("conditions") or ()
+    return next((str(each["message"]) for each in conditions if each["type"] == "CacheStale"), "")
+
+
 @dataclass
 class Truth:
     """What clients really reach, over time."""
 
     simulation: Simulation
     reached: list[tuple[float, dict[str, int]]] = field(default_factory=lambda: [(0.0, {})])
+    ready: list[tuple[float, dict[str, int]]] = field(default_factory=lambda: [(0.0, {})])
 
     def look(self) -> None:
-        """Note what is reached now."""
-        found = self.now()
-        if found != self.reached[-1][1]:
-            self.reached.append((self.simulation.now, found))
+        """Note what is reached now, and which pods are ready."""
+        for seen, found in ((self.reached, self.now()), (self.ready, self.ready_now())):
+            if found != seen[-1][1]:
+                seen.append((self.simulation.now, found))
+
+    def ready_now(self) -> dict[str, int]:
+        """Ready pods that the Service selects, by the name of their Deployment.
+
+        An endpoint follows a little later.
+        """
+        server, counts = self.simulation.server, {}
+        service = server.objects.get(
+            Key(CORE, "services", self.simulation.scenario.key.namespace, self.simulation.scenario.name)
+        )
+        if service is None:
+            return {}
+        sets = {each["metadata"]["uid"]: each for each in server.all("replicasets")}
+        for pod in server.all("pods"):
+            owner = sets.get(owner_of(pod) or "")
+            labels = pod["metadata"].get("labels") or {}
+            if owner is not None and is_ready(pod) and selects(service["spec"]["selector"], labels):
+                name = owner["metadata"]["ownerReferences"][0]["name"]
+                counts[name] = counts.get(name, 0) + 1
+        return counts
 
     def now(self) -> dict[str, int]:
         """Ready endpoints by the name of their Deployment, where the Service's ports lead to them."""
@@ -84,6 +112,7 @@ class Truth:
         since = self.simulation.now - MOMENT
         held = client.stale_since(plural) if client is not None else None
         since = min(since, held - MOMENT) if held is not None else since
-        recent = [counts for at, counts in self.reached if at >= since]
-        before = [counts for at, counts in self.reached if at < since]
+        seen = self.ready if plural == "deployments" else self.reached
+        recent = [counts for at, counts in seen if at >= since]
+        before = [counts for at, counts in seen if at < since]
         return before[-1:] + recent
