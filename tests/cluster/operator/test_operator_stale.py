@@ -48,8 +48,8 @@ def test_scenario_48_a_watch_that_fails_is_said_and_nothing_advances_on_it(
     assert emotion.status()["step"] == step, "it advanced on what may be out of date"
     getattr(api, fault).clear()
     emotion.until(lambda: not emotion.condition("CacheStale"), seconds=60, what="current again")
-    # What the proxy dropped is found by a list at the end of the next watch (35 s), which makes the view stale
-    # once more until five short watches (6 s each) have missed nothing.
+    # What the proxy dropped is found by a list at the end of the next watch (35 s). That makes the view stale
+    # again, until five short watches (6 s each) have missed nothing.
     emotion.until_phase("Succeeded", seconds=120)
     assert operator.get("/readyz")[0] == 200
 
