@@ -20,7 +20,7 @@ import yaml
 import modelrollout
 from release import __main__ as release
 from release import charts, oci, plugin
-from release.plan import Plan, ReleaseError, sha256
+from release.plan import Plan, ReleaseError, difference, sha256
 from tests.support.charts import RenderError, helm, pod_specs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +69,34 @@ def test_the_same_commit_gives_the_same_files(dist: Path, tmp_path: Path) -> Non
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1764000000", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, check=True, timeout=120)
     assert (again / release.SUMS).read_text() == (dist / release.SUMS).read_text()
+
+
+def test_a_working_tree_that_differs_from_its_commit_is_named(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        who = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "values.yaml").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "One file")
+    assert difference(tmp_path) is None
+    (tmp_path / "values.yaml").write_text("2")
+    for number in range(6):
+        (tmp_path / f"new{number}").touch()
+    told = difference(tmp_path)
+    assert told is not None
+    assert "values.yaml, new0" in told
+    assert "and 2 more" in told
+    assert "new5" not in told
+
+
+def test_make_dist_says_that_the_working_tree_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(release, "difference", lambda: "the working tree differs from its commit in x")
+    assert release.main(["--without-images", "--out", str(tmp_path / "dist")]) == 0
+    assert "make dist: the working tree differs from its commit in x" in capsys.readouterr().err
 
 
 def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_every_copy_of_the_version_is_the_operators(tmp_path: Path) -> None:
         "samples/emotion-full.yaml",
     }
     assert version.copy(tmp_path) == []
+    assert modelrollout.__version__ not in (tmp_path / "docs/install.md").read_text()
 
 
 def test_programs_tell_the_version() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from demo.errors import CommandError, MachineError
 from release import charts, images, plugin, sboms, wheels
-from release.plan import Plan, ReleaseError, epoch, sha256
+from release.plan import Plan, ReleaseError, difference, epoch, sha256
 
 SUMS = "SHA256SUMS"
 
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         for path in make(plan, with_images=not options.without_images):
             print(f"{path.stat().st_size:>12,}  {path.relative_to(plan.out.parent)}")
+        if changed := difference():
+            print(f"make dist: {changed}", file=sys.stderr)
     except (ReleaseError, MachineError, CommandError, OSError) as error:
         print(f"make dist: {error}", file=sys.stderr)
         return 1

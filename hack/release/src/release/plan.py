@@ -19,6 +19,8 @@ from release import version
 ROOT: Final = version.ROOT
 EARLIEST: Final = 315_532_800
 """1980-01-01: a zip file knows no earlier time."""
+NAMED: Final = 5
+"""How many changed files are named before the rest is only counted."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _REPOSITORY: Final = re.compile(r"[a-z0-9]+(?:[._:/-][a-z0-9]+)*")
 
@@ -83,6 +85,20 @@ def epoch() -> int:
             "set SOURCE_DATE_EPOCH to seconds since 1970"
         )
     return max(int(given), EARLIEST)
+
+
+def difference(root: Path = ROOT) -> str | None:
+    """A sentence that names what the working tree has other than its commit; None if nothing, or no git."""
+    status = ["git", "status", "--porcelain", "--untracked-files=all"]
+    done = subprocess.run(status, cwd=root, capture_output=True, text=True, check=False)
+    changed = [line[3:] for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    if not changed:
+        return None
+    named = ", ".join(changed[:NAMED]) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
+    return (
+        f"the working tree differs from its commit in {named}: the files are not those of the commit, "
+        "although they carry its time; for a release commit or stash the changes first and run it again"
+    )
 
 
 def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:

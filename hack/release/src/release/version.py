@@ -16,13 +16,14 @@ _NUMBER: Final = r"\d+\.\d+\.\d+"
 _DECLARED: Final = re.compile(rf'^(__version__ = )"({_NUMBER})"$', re.MULTILINE)
 _IMAGE: Final = re.compile(rf"((?:\boperator|\binference-server):)({_NUMBER})\b")
 _FILE: Final = re.compile(rf"(\b(?:modelrollout|inference-server|inference_server|operator)-)({_NUMBER})\b")
+_VARIABLE: Final = re.compile(rf"(\bexport VERSION=)({_NUMBER})\b")
 COPIES: Final = {
     "inference-image/src/inference_server/__init__.py": (_DECLARED,),
     "charts/*/Chart.yaml": (re.compile(rf"^((?:version|appVersion): )({_NUMBER})", re.MULTILINE),),
     "charts/kustomize/kustomization.yaml": (re.compile(rf"^(\s*newTag: )({_NUMBER})", re.MULTILINE),),
     "samples/*.yaml": (_IMAGE,),
     "README.md": (_IMAGE, _FILE),
-    "docs/*.md": (_IMAGE, _FILE),
+    "docs/*.md": (_IMAGE, _FILE, _VARIABLE),
     "docs/howto/*.md": (_IMAGE, _FILE),
 }
 """Files that name the version, and where: the second group of each pattern."""
