@@ -131,7 +131,8 @@ def tar_gz(path: Path, files: Iterable[tuple[str, bytes, int]], epoch: int) -> N
 
 def zipped(content: bytes) -> bytes:
     """The content compressed, without a time or a name."""
-    return gzip.compress(content, compresslevel=9, mtime=0)
+    # Level 9 takes four times as long for one per cent less of an image.
+    return gzip.compress(content, compresslevel=6, mtime=0)
 
 
 def sha256(path: Path) -> str:
