@@ -8,6 +8,9 @@ WORKERS ?= 2
 ARGS ?=
 export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/devcluster/src:$(CURDIR)/hack/demo/src:$(CURDIR)/hack/release/src
 PYTEST := $(PY) -m pytest
+# RETRY=1 runs what failed on real processes and clusters once more, alone; the first failure stays in the log.
+RETRY ?=
+AGAIN := $(if $(RETRY),$(PYTEST) --last-failed --last-failed-no-failures=none,false)
 
 .PHONY: help
 help: ## Show this list
@@ -35,14 +38,14 @@ lint: venv ## Format, lint, types, layers
 test-unit: venv ## Tests that need nothing but Python
 	$(PYTEST) -n $(WORKERS) -m unit tests
 test-component: venv ## Tests with a real Prometheus, helm, Chromium and server processes
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m component tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m component tests || $(AGAIN) -m component tests
 test-cluster: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m cluster tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m cluster tests || $(AGAIN) -m cluster tests
 test-e2e: venv ## Tests on real pods in a kind cluster
-	$(PYTEST) -m e2e tests
+	$(PYTEST) -m e2e tests || $(AGAIN) -m e2e tests
 test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devcluster), of all kinds
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not e2e" hack/devcluster/tests
-	$(PYTEST) -m e2e hack/devcluster/tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not e2e" hack/devcluster/tests || $(AGAIN) -m "not e2e" hack/devcluster/tests
+	$(PYTEST) -m e2e hack/devcluster/tests || $(AGAIN) -m e2e hack/devcluster/tests
 coverage: venv ## The same tests with a coverage report in htmlcov/
 	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
 nightly: venv ## 200,000 random histories instead of 5,000, and 10,000 simulated operators instead of 300

@@ -55,7 +55,9 @@ def start_operator(world: World, tmp_path: Path) -> Iterator[StartOperator]:
     """Starts replicas of the operator for the namespace; all of them end with the test."""
     started: list[OperatorProcess] = []
 
-    def start(pod_name: str = "operator-0", *, leading: bool = True, **options: Any) -> OperatorProcess:
+    def start(
+        pod_name: str = "operator-0", *, leading: bool = True, ready: bool = True, **options: Any
+    ) -> OperatorProcess:
         replica = OperatorProcess(
             kubeconfig=options.pop("kubeconfig", world.plane.kubeconfig),
             log=tmp_path / f"{pod_name}.log",
@@ -65,7 +67,7 @@ def start_operator(world: World, tmp_path: Path) -> Iterator[StartOperator]:
             **options,
         )
         started.append(replica)
-        replica.start()
+        replica.start(wait_ready=ready)
         if leading:
             replica.wait_leading()
         return replica
