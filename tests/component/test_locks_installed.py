@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.support.locks import LOCKS, ROOT, pins
 from tests.support.package_index import PackageIndex, Wheel, package_index
@@ -75,7 +76,8 @@ def test_a_lock_installs_with_the_oldest_pip_while_the_index_moves_on(
         text=True,
         check=True,
     ).stdout
-    installed = dict(line.lower().replace("_", "-").split("==") for line in listed.splitlines())
+    versions = dict(line.split("==") for line in listed.splitlines())
+    installed = {str(canonicalize_name(name)): version for name, version in versions.items()}
     expected = {name: str(version) for name, version in pins(lock).items()}
     assert {name: installed.get(name) for name in expected} == expected
     assert "coverage" in index.asked or lock != "hack/requirements/dev.txt"
