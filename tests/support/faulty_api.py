@@ -109,6 +109,7 @@ class FaultyApi:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.sleep(0.25)  # TLS connections say goodbye after their session was closed
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if self.denied & {_plural(request)} and request.method == "GET":
