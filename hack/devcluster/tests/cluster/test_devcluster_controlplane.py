@@ -202,7 +202,6 @@ def test_a_component_that_dies_is_named_and_nothing_is_left(
         (["up", "--kwok-nodes", "-1"], "from 0 to 252, got -1"),
         (["up", "--name", "No_Name"], "a cluster's name is"),
         (["up", "--port", "70000"], "a port from 1 to 65535, got 70000"),
-        (["images", "nonsense"], "the project has no image nonsense"),
         (["load-image", "--name", "nothere", "x:1"], "no running kind cluster nothere"),
         (["kind-up", "--config", "/nonexistent.yaml"], "expected kind's configuration"),
     ],
