@@ -189,6 +189,16 @@ class World:
                 nothing = {"metadata": {"finalizers": None}}
                 self.call("PATCH", one, nothing, content_type="application/merge-patch+json")
 
+    def at_step(self, weight: int) -> Json:
+        """Waits until the weight of a step is reached and returns the status."""
+
+        def reached() -> Json | None:
+            status = self.status()
+            step = status.get("step") or {}
+            return status if step.get("weight") == weight and step.get("reachedAt") else None
+
+        return dict(self.until(reached, what=f"step {weight}% reached"))
+
     def until_phase(self, phase: str, *, name: str = "emotion", seconds: float = 30.0) -> Json:
         """Waits for a phase and returns the status."""
         self.until(lambda: self.status(name).get("phase") == phase, seconds=seconds, what=f"{name} {phase}")

@@ -17,17 +17,6 @@ def counts(world: World) -> tuple[int, int]:
     return world.replicas("emotion-1"), world.replicas("emotion-2")
 
 
-def at_step(world: World, weight: int) -> dict[str, Any]:
-    """Waits until a step is reached and returns the status."""
-
-    def reached() -> dict[str, Any] | None:
-        status = world.status()
-        step = status.get("step") or {}
-        return status if step.get("weight") == weight and step.get("reachedAt") else None
-
-    return dict(world.until(reached, what=f"step {weight}% reached"))
-
-
 def test_a_healthy_candidate_goes_through_every_step_and_succeeds(
     emotion: World, operator: OperatorProcess
 ) -> None:
@@ -82,7 +71,7 @@ def test_a_copy_that_never_became_stable_dies_with_the_rollout(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.rollout(candidate={"image": "x:2"}, plan=m.steps(50, duration=LATER)))
-    copy = at_step(emotion, 50)["run"]["candidate"]
+    copy = emotion.at_step(50)["run"]["candidate"]
     emotion.delete("ModelRollout", "emotion")
     emotion.until(lambda: emotion.find("ModelRollout", "emotion") is None, what="deleted")
     assert emotion.replicas("emotion-1") == 4
@@ -94,7 +83,7 @@ def test_abort_by_annotation_brings_everything_back_and_is_done_once(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     command = {"metadata": {"annotations": {"modelrollout.dev/command": '{"id":"1","verb":"abort"}'}}}
     emotion.patch("ModelRollout", "emotion", command)
     status = emotion.until_phase("RolledBack")
@@ -105,7 +94,7 @@ def test_abort_by_annotation_brings_everything_back_and_is_done_once(
 
 def test_an_unreadable_command_is_said_and_changes_nothing(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     wrong = {"metadata": {"annotations": {"modelrollout.dev/command": "explode"}}}
     emotion.patch("ModelRollout", "emotion", wrong)
     _, message = emotion.until(
@@ -117,7 +106,7 @@ def test_an_unreadable_command_is_said_and_changes_nothing(emotion: World, opera
 
 def test_deleting_in_the_middle_returns_the_traffic_first(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     assert emotion.get("ModelRollout", "emotion")["metadata"]["finalizers"] == [
         "modelrollout.dev/return-traffic"
     ]
@@ -131,7 +120,7 @@ def test_scale_of_the_rollout_keeps_the_ratio_and_carries_the_selector(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     scale = emotion.call("GET", emotion.path("ModelRollout", "emotion", "/scale"))[1]
     assert scale["spec"]["replicas"] == 4
     assert scale["status"]["selector"] == "app=emotion"
@@ -144,7 +133,7 @@ def test_a_hand_that_scales_a_deployment_is_put_right_and_said(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     emotion.patch("Deployment", "emotion-1", {"spec": {"replicas": 0}}, sub="/scale")
     emotion.until(lambda: emotion.ready("emotion", "emotion-1") == 2, what="2 pods of stable again")
     assert emotion.until(
@@ -155,7 +144,7 @@ def test_a_hand_that_scales_a_deployment_is_put_right_and_said(
 
 def test_setting_the_candidate_back_to_stable_aborts(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     emotion.patch("ModelRollout", "emotion", {"spec": {"candidate": {"deployment": "emotion-1"}}})
     emotion.until_phase("Idle")
     emotion.until(lambda: counts(emotion) == (4, 0), what="all on stable")
@@ -165,7 +154,7 @@ def test_a_newer_candidate_in_the_middle_starts_again_from_stable(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.deployment("emotion-3"), m.rollout(plan=m.steps(50, duration="2s")))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     emotion.patch("ModelRollout", "emotion", {"spec": {"candidate": {"deployment": "emotion-3"}}})
     status = emotion.until_phase("Succeeded")
     assert status["stable"] == "emotion-3"
@@ -197,7 +186,7 @@ def test_a_candidate_that_never_gets_ready_is_taken_back_at_its_deadline(
 
 def test_nothing_is_written_while_nothing_changes(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     emotion.until(lambda: emotion.ready("emotion", "emotion-2") == 2, what="ready")
 
     def written() -> tuple[Any, ...]:

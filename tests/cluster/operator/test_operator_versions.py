@@ -33,17 +33,6 @@ def restart(world: World, deployment: str) -> None:
     world.patch("Deployment", deployment, {"spec": {"template": {"metadata": {"annotations": at}}}})
 
 
-def at_step(world: World, weight: int) -> dict[str, Any]:
-    """Waits until the weight of a step is reached and returns the status."""
-
-    def reached() -> dict[str, Any] | None:
-        status = world.status()
-        step = status.get("step") or {}
-        return status if step.get("weight") == weight and step.get("reachedAt") else None
-
-    return dict(world.until(reached, what=f"step {weight}% reached"))
-
-
 def reasons(world: World) -> list[str]:
     return [reason for reason, _ in world.events()]
 
@@ -86,7 +75,7 @@ def test_scenario_41_a_new_image_in_the_idle_deployment_takes_every_step(
     emotion.until_phase("Succeeded")
     set_image(emotion, "emotion-1", "registry.invalid/model:never-seen")
     emotion.patch("ModelRollout", "emotion", {"spec": {"candidate": {"deployment": "emotion-1"}}})
-    run = at_step(emotion, 50)["run"]
+    run = emotion.at_step(50)["run"]
     assert not run.get("skipAnalysis")
     emotion.until(lambda: emotion.status().get("stable") == "emotion-1", what="promoted")
     assert "ReturnedToPrevious" not in reasons(emotion)
@@ -115,10 +104,10 @@ def test_scenario_42_a_changed_candidate_starts_again_at_step_1(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.rollout(plan=[*m.steps(25, duration="2s")[:1], *m.steps(50, duration=LATER)]))
-    before = at_step(emotion, 50)["run"]
+    before = emotion.at_step(50)["run"]
     set_image(emotion, "emotion-2", "registry.invalid/model:never-seen")
     emotion.until(lambda: "CandidateTemplateChanged" in reasons(emotion), what="an Event")
-    run = at_step(emotion, 25)["run"]
+    run = emotion.at_step(25)["run"]
     assert (run["stable"], run["candidate"]) == ("emotion-1", "emotion-2")
     assert run["id"] != before["id"] and run["template"] != before["template"]
     assert emotion.status()["history"][0]["reason"] == "CandidateTemplateChanged"
@@ -130,7 +119,7 @@ def test_scenario_42_a_changed_stable_pauses_and_says_what_to_do(
     emotion: World, operator: OperatorProcess, change: Callable[..., None]
 ) -> None:
     emotion.create(m.rollout(plan=m.steps(25, 50, duration="2s")))
-    at_step(emotion, 25)
+    emotion.at_step(25)
     arguments = ("registry.invalid/model:patched",) if change is set_image else ()
     change(emotion, "emotion-1", *arguments)
     status = emotion.until_phase("Paused")
@@ -156,12 +145,12 @@ def test_a_rolled_back_candidate_is_tried_again_when_its_template_changes(
     emotion: World, operator: OperatorProcess
 ) -> None:
     emotion.create(m.rollout(plan=m.steps(50, duration=LATER)))
-    at_step(emotion, 50)
+    emotion.at_step(50)
     command = {"metadata": {"annotations": {"modelrollout.dev/command": '{"id":"1","verb":"abort"}'}}}
     emotion.patch("ModelRollout", "emotion", command)
     emotion.until_phase("RolledBack")
     set_image(emotion, "emotion-2", "registry.invalid/model:mended")
-    at_step(emotion, 50)
+    emotion.at_step(50)
 
 
 # -- copies of stable -------------------------------------------------------------------------------------
@@ -179,7 +168,7 @@ def test_a_copy_of_a_paused_stable_that_helm_installed_runs_and_belongs_to_the_o
     }
     emotion.patch("Deployment", "emotion-1", marks)
     emotion.create(m.rollout(candidate={"image": "x:2"}, plan=m.steps(50, duration=LATER)))
-    copy = emotion.get("Deployment", at_step(emotion, 50)["run"]["candidate"])
+    copy = emotion.get("Deployment", emotion.at_step(50)["run"]["candidate"])
     assert "paused" not in copy["spec"]
     assert "ownerReferences" not in copy["metadata"]
     assert copy["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "modelrollout"
@@ -193,7 +182,7 @@ def test_retry_after_stable_was_mended_copies_the_mended_one(
     emotion.create(
         m.rollout(candidate={"env": [{"name": "MODEL", "value": "2"}]}, plan=m.steps(50, duration=LATER))
     )
-    first = at_step(emotion, 50)["run"]["candidate"]
+    first = emotion.at_step(50)["run"]["candidate"]
     for id_, verb in (("1", "abort"), ("2", "retry")):
         text = f'{{"id":"{id_}","verb":"{verb}"}}'
         emotion.patch(
@@ -203,7 +192,7 @@ def test_retry_after_stable_was_mended_copies_the_mended_one(
             emotion.until_phase("RolledBack")
             set_image(emotion, "emotion-1", "registry.invalid/model:mended")
             emotion.until(lambda: emotion.condition("StableEdited"), what="the mended stable is known")
-    second = at_step(emotion, 50)["run"]["candidate"]
+    second = emotion.at_step(50)["run"]["candidate"]
     assert second != first
     container = emotion.get("Deployment", second)["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "registry.invalid/model:mended"
@@ -271,7 +260,7 @@ def test_scenario_46_deletion_in_the_foreground_in_mid_run_holds_the_capacity(
     rollback = {"minCapacity": "100%"}
     emotion.create(m.rollout(candidate={"image": "x:2"}, rollback=rollback, **spec))
     if phase in {"Progressing", "Paused"}:
-        at_step(emotion, 50)
+        emotion.at_step(50)
     if paused:
         emotion.patch("ModelRollout", "emotion", {"spec": {"paused": True}})
     emotion.until_phase(phase)
