@@ -227,7 +227,7 @@ def pairs(**verbs: str) -> set[tuple[str, str]]:
     return {(name.replace("_", "/"), verb) for name, each in verbs.items() for verb in each.split()}
 
 
-# What the operator asks the API server for: each path and method in cluster/, engine.py and notify.py.
+# What the operator asks the API server for: each path and method in cluster/, controller.py and webhooks.py.
 ALWAYS_GRANTED = pairs(
     modelrollouts="get list watch patch",
     modelrollouts_status="update",

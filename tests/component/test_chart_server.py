@@ -9,7 +9,7 @@ import pytest
 
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.workload import Validation
-from modelrollout.cluster.jobs import JobOrder, build_job
+from modelrollout.cluster.workloads.validation_jobs import JobOrder, build_job
 from modelrollout.cluster.writer import RolloutRef
 from tests.support.charts import (
     SERVER,

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from modelrollout.cli.report import render
-from modelrollout.cli.reportdata import CriterionPast, ReportData
-from modelrollout.cli.reportrun import choose_run
+from modelrollout.cli.report.data import CriterionPast, ReportData
+from modelrollout.cli.report.page import render
+from modelrollout.cli.report.run import choose_run
 from modelrollout.prometheus.client import RangeQuery
 from tests.support.cluster_tool import ensure_program
 

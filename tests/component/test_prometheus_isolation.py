@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from modelrollout.decision.types import SampleState
 from modelrollout.prometheus import PrometheusTarget, PrometheusTargets
 from modelrollout.prometheus.answers import MOST_BYTES
-from modelrollout.prometheus.joining import Answer, is_self_contained, joined, labelled, split
+from modelrollout.prometheus.query_union import Answer, is_self_contained, joined, labelled, split
 from tests.support.past import write_blocks
 from tests.support.prometheus import Prometheus
 from tests.support.queries import CountingHooks, criterion, evaluator, rollout

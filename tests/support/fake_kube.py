@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from modelrollout.cluster.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
-from modelrollout.cluster.paths import MERGE_PATCH
+from modelrollout.cluster.resources import MERGE_PATCH
 
 Json = dict[str, Any]
 

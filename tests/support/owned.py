@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelrollout.cluster.copies import owner_reference
+from modelrollout.cluster.workloads.candidate import owner_reference
 from modelrollout.cluster.writer import RolloutRef
 
 

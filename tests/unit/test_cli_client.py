@@ -14,8 +14,8 @@ from modelrollout.api.constants import COMMANDS_ANNOTATION
 from modelrollout.cli import client
 from modelrollout.cli.client import CommandRefusedError, Rollouts
 from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, GoneError, NotFoundError
-from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.plain_client import PlainKubeApi
+from modelrollout.cluster.resources import MERGE_PATCH
 
 Json = dict[str, Any]
 

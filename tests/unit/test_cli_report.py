@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrollout.cli.chart import HEIGHT, WIDTH, Frame, Line, draw, value_range
-from modelrollout.cli.report import render
-from modelrollout.cli.reportdata import CriterionPast, ReportData, gather
-from modelrollout.cli.reportrun import ReportError, choose_run
+from modelrollout.cli.report.charts import HEIGHT, WIDTH, Frame, Line, draw, value_range
+from modelrollout.cli.report.data import CriterionPast, ReportData, gather
+from modelrollout.cli.report.page import render
+from modelrollout.cli.report.run import ReportError, choose_run
 from modelrollout.prometheus import FailureKind, PrometheusClient, PrometheusError
 from modelrollout.prometheus.client import RangeQuery
 

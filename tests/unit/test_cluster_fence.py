@@ -12,17 +12,17 @@ import pytest
 
 import modelrollout
 from modelrollout.api.workload import Candidate, Validation
-from modelrollout.cluster import paths, retries
+from modelrollout.cluster import resources, retries
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import KubeApi
-from modelrollout.cluster.copies import CopyKeeper, CopyOrder, owner_reference
+from modelrollout.cluster.client import KubeApi
 from modelrollout.cluster.errors import ApiUnavailableError, NotFoundError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.cluster.jobs import JobKeeper, JobOrder
-from modelrollout.cluster.lease import Leadership
-from modelrollout.cluster.parking import Parking
-from modelrollout.cluster.side import Shadow, SideKeeper
+from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.views import ParkedView, parse_deployment, parse_job, parse_service
+from modelrollout.cluster.workloads.candidate import CopyKeeper, CopyOrder, owner_reference
+from modelrollout.cluster.workloads.shadow import Shadow, SideKeeper
+from modelrollout.cluster.workloads.standby import Parking
+from modelrollout.cluster.workloads.validation_jobs import JobKeeper, JobOrder
 from modelrollout.cluster.writer import EventNote, RolloutRef, Writer
 from tests.support import manifests
 from tests.support.owned import job
@@ -30,7 +30,7 @@ from tests.support.owned import job
 NOTE = EventNote(reason="R", message="m", severity="Normal")
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1")
 SOURCES = Path(modelrollout.__file__).parent
-MAY_HOLD_A_CONNECTION = {"connection.py", "fence.py", "lease.py", "process.py"}
+MAY_HOLD_A_CONNECTION = {"client.py", "fence.py", "leader_election.py", "app.py"}
 
 
 class Failing(KubeApi):
@@ -73,7 +73,7 @@ class Hands:
         stable = manifests.deployment("emotion-1", replicas=4, namespace="ns")
         service = manifests.service(namespace="ns")
         for number, (path, obj) in enumerate(
-            ((paths.deployment("ns", "emotion-1"), stable), (paths.service("ns", "emotion"), service))
+            ((resources.deployment("ns", "emotion-1"), stable), (resources.service("ns", "emotion"), service))
         ):
             obj["metadata"] |= {"resourceVersion": str(number + 1), "uid": f"uid-{number}"}
             self.server.objects[path] = obj

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelrollout.cluster import informer as informer_module
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ForbiddenError
 from modelrollout.cluster.freshness import QUIET_WATCHES, STALE_SECONDS, Freshness
@@ -175,7 +175,7 @@ async def test_what_clients_reach_is_read_whatever_the_watch_told() -> None:
     metadata = {"namespace": "ns", "name": "changed", "resourceVersion": "900000"}
     metadata["labels"] = {"kubernetes.io/service-name": "emotion"}  # type: ignore[assignment]
     now = {"metadata": metadata, "ports": [{"name": "http"}], "endpoints": [endpoint(three), endpoint(one)]}
-    path = paths.collection(paths.DISCOVERY, "endpointslices", "ns")
+    path = resources.collection(resources.DISCOVERY, "endpointslices", "ns")
     api.put(path, {"items": [now]})
     api.objects[path]["metadata"]["resourceVersion"] = "900001"
     await cache.read_endpoints("ns", "emotion")

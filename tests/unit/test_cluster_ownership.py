@@ -10,29 +10,29 @@ import pytest
 
 from modelrollout.api.conditions import Reason
 from modelrollout.api.workload import Validation
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ForbiddenError
-from modelrollout.cluster.jobs import JobKeeper, JobOrder, build_job
 from modelrollout.cluster.ownership import NameTakenError
-from modelrollout.cluster.side import Shadow, SideKeeper
 from modelrollout.cluster.views import parse_deployment, parse_job, parse_service
+from modelrollout.cluster.workloads.shadow import Shadow, SideKeeper
+from modelrollout.cluster.workloads.validation_jobs import JobKeeper, JobOrder, build_job
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision.types import JobState
-from modelrollout.operator.act import Actor
-from modelrollout.operator.store import Tracked
+from modelrollout.operator.executor import Actor
+from modelrollout.operator.rollouts import RolloutState
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
 from tests.support.owned import job, owned
-from tests.unit.test_operator_store import stored
+from tests.unit.test_operator_rollouts import stored
 
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="uid-emotion", resource_version="1")
 FORMER = replace(OWNER, uid="uid-of-the-one-before")
 """A ModelRollout of the same name that was deleted."""
-COPY, SHADOW_SERVICE = paths.deployment("ns", "emotion-shadow"), paths.service("ns", "emotion-shadow")
-CANDIDATE_SERVICE, JOB = paths.service("ns", "emotion-candidate"), paths.job("ns", "job")
-JOBS = paths.collection(paths.BATCH, "jobs", "ns")
+COPY, SHADOW_SERVICE = resources.deployment("ns", "emotion-shadow"), resources.service("ns", "emotion-shadow")
+CANDIDATE_SERVICE, JOB = resources.service("ns", "emotion-candidate"), resources.job("ns", "job")
+JOBS = resources.collection(resources.BATCH, "jobs", "ns")
 
 
 class Setup:
@@ -43,8 +43,8 @@ class Setup:
         self.cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         self.side = SideKeeper(self.api, self.cache, Writer(self.api, self.cache))
         self.jobs = JobKeeper(self.api, self.cache)
-        self.put(paths.deployment("ns", "emotion-2"), manifests.deployment("emotion-2", namespace="ns"))
-        self.put(paths.service("ns", "emotion"), manifests.service(namespace="ns"))
+        self.put(resources.deployment("ns", "emotion-2"), manifests.deployment("emotion-2", namespace="ns"))
+        self.put(resources.service("ns", "emotion"), manifests.service(namespace="ns"))
 
     def put(self, path: str, obj: dict[str, Any], *, seen: bool = True) -> dict[str, Any]:
         made: dict[str, Any] = self.api.put(path, obj)
@@ -182,7 +182,7 @@ async def test_a_taken_name_stays_a_problem_until_it_is_free(monkeypatch: pytest
     """Without the problem coming and going: each time it would be an Event."""
     setup = Setup()
     setup.put(JOB, foreign(JOB, None))
-    rollout = Tracked.of(stored())
+    rollout = RolloutState.of(stored())
     nothing: Any = None
     actor = Actor(api=setup.api, hands=nothing, cache=setup.cache, metrics=nothing, clock=ServerClock())
     with pytest.raises(NameTakenError) as told:

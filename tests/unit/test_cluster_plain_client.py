@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from modelrollout.cluster import kubeconfig
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, NotFoundError
 from modelrollout.cluster.plain_client import PlainKubeApi, in_thread
-from tests.unit.test_cluster_connection import Server
+from tests.unit.test_cluster_client import Server
 
 Json = dict[str, Any]
 

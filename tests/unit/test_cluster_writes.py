@@ -9,20 +9,20 @@ import pytest
 
 from modelrollout.api.constants import LABEL_VERSION
 from modelrollout.api.workload import Validation
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ConflictError, NotFoundError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.cluster.jobs import JobOrder, build_job
-from modelrollout.cluster.lease import Leadership
-from modelrollout.cluster.side import Shadow, build_service, build_shadow
+from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.views import parse_deployment
+from modelrollout.cluster.workloads.shadow import Shadow, build_service, build_shadow
+from modelrollout.cluster.workloads.validation_jobs import JobOrder, build_job
 from modelrollout.cluster.writer import EventNote, RolloutRef, Writer, with_finalizer, without_finalizer
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
 
-DEPLOYMENT = paths.deployment("ns", "emotion-1")
-ROLLOUT = paths.rollout("ns", "emotion")
+DEPLOYMENT = resources.deployment("ns", "emotion-1")
+ROLLOUT = resources.rollout("ns", "emotion")
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="u1", resource_version="1")
 
 

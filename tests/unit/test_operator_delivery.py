@@ -18,10 +18,10 @@ from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.operator import delivery
 from modelrollout.operator.delivery import Deliveries, Message
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.notify import Notifier
-from modelrollout.operator.store import Tracked
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.webhooks import Notifier
 from tests.support.webhook import Webhook
-from tests.unit.test_operator_store import stored
+from tests.unit.test_operator_rollouts import stored
 
 NEVER = 0
 
@@ -158,7 +158,7 @@ async def test_nothing_is_sent_to_a_host_that_the_settings_do_not_allow(
         obj["spec"]["notifications"] = [{"name": "chat", "url": alive.url}]
         task = asyncio.create_task(notifier.run())
         with caplog.at_level(logging.WARNING):
-            notifier.notify(Tracked.of(obj), started(), done.append)
+            notifier.notify(RolloutState.of(obj), started(), done.append)
             await until(lambda: outcome(metrics, "sent") + outcome(metrics, "refused") == 1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

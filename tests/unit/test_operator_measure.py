@@ -12,11 +12,11 @@ from modelrollout.decision.types import SampleState
 from modelrollout.operator import measure
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.store import RolloutStore, Tracked
+from modelrollout.operator.rollouts import RolloutState, RolloutStore
 from modelrollout.prometheus import Evaluator, PrometheusClient, PrometheusError, PrometheusTarget
-from modelrollout.prometheus.batch import Asker, Question
+from modelrollout.prometheus.batcher import Asker, Question
 from modelrollout.prometheus.errors import FailureKind
-from tests.unit.test_operator_store import stored
+from tests.unit.test_operator_rollouts import stored
 
 CRITERION = {"name": "errors", "preset": "errorRate", "max": "1%"}
 RUN = {"id": "r1", "candidate": "emotion-2", "stable": "emotion-1", "startedAt": "2026-01-01T00:00:00Z"}
@@ -42,7 +42,7 @@ class Silent:
         return interval
 
 
-def tracked(status: dict[str, Any], **spec: Any) -> Tracked:
+def tracked(status: dict[str, Any], **spec: Any) -> RolloutState:
     store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
     obj = stored(status=status)
     obj["spec"] |= {"criteria": [CRITERION], **spec}
@@ -139,7 +139,7 @@ class Slow:
 
 def test_the_search_for_the_slow_question_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("modelrollout.prometheus.batch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("modelrollout.prometheus.batcher.time.monotonic", lambda: clock[0])
     client = Slow(clock)
     questions = [Question(f"1.{n}", f"up + {n}", f"text {n}", True) for n in range(40)]
     outcomes = Asker(cast(PrometheusClient, client), patience=10).ask([questions])

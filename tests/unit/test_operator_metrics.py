@@ -14,10 +14,10 @@ from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.cluster.writer import Writer
 from modelrollout.decision.types import Sample, SampleState
+from modelrollout.operator.events import Reporter
 from modelrollout.operator.metrics import OTHER_CAUSES, OperatorMetrics
-from modelrollout.operator.report import Reporter
-from modelrollout.operator.store import NOT_PARSED, RolloutStore, Tracked
-from tests.unit.test_operator_store import stored
+from modelrollout.operator.rollouts import NOT_PARSED, RolloutState, RolloutStore
+from tests.unit.test_operator_rollouts import stored
 
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "src" / "modelrollout"
 WEIGHT = {"desired": 10, "achievable": 25.0, "observed": 25.0}
@@ -38,7 +38,7 @@ class Told:
         self.store.apply(obj)
         found = self.store.get(("ns", "emotion"))
         assert found is not None
-        self.rollout: Tracked = found
+        self.rollout: RolloutState = found
         assert found.spec is not None, found.spec_error
         assert not found.status_unreadable, found.status_error
 

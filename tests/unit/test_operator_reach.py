@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from modelrollout.api.constants import LABEL_ROLLOUT, LABEL_VERSION
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
-from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import parse_deployment
+from modelrollout.cluster.workloads.standby import Parking
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import Observation
 from modelrollout.operator.observe import Observer
-from modelrollout.operator.problems import Inspector
-from modelrollout.operator.store import RolloutStore, Tracked
+from modelrollout.operator.preflight import Inspector
+from modelrollout.operator.rollouts import RolloutState, RolloutStore
 from tests.support import manifests
 from tests.support.cached_cluster import (
     empty_cache,
@@ -30,7 +30,7 @@ from tests.support.cached_cluster import (
     stored,
 )
 from tests.support.fake_kube import FakeKube
-from tests.unit.test_operator_store import stored as stored_rollout
+from tests.unit.test_operator_rollouts import stored as stored_rollout
 
 
 class Setup:
@@ -45,7 +45,7 @@ class Setup:
         self.store.apply(obj)
         found = self.store.get(("ns", "emotion"))
         assert found is not None and found.spec is not None
-        self.rollout: Tracked = found
+        self.rollout: RolloutState = found
         targets: Any = SimpleNamespace(get=lambda _: None)
         kinds: Any = SimpleNamespace(found=lambda *_: None)
         self.inspector = Inspector(store=self.store, cache=self.cache, targets=targets, kinds=kinds)
@@ -124,11 +124,11 @@ async def test_only_pods_of_the_deployments_own_replica_sets_are_taken_out_of_th
     for name, owner in (("mine", mine), ("theirs", "emotion-1-batch"), ("bare", None)):
         owners = [{"kind": "ReplicaSet", "name": owner}] if owner else []
         items.append({"metadata": {"name": name, "ownerReferences": owners}})
-        api.put(paths.pod("ns", name), {"metadata": {"namespace": "ns", "name": name, "labels": {}}})
-    api.put(paths.collection(paths.CORE, "pods", "ns"), {"items": items})
+        api.put(resources.pod("ns", name), {"metadata": {"namespace": "ns", "name": name, "labels": {}}})
+    api.put(resources.collection(resources.CORE, "pods", "ns"), {"items": items})
     ref = RolloutRef(namespace="ns", name="emotion", uid="u", resource_version="1")
     assert await Parking(api, cache).park("emotion-1", service="emotion", owner=ref)
-    assert api.writes() == [("PATCH", paths.pod("ns", "mine"))]
+    assert api.writes() == [("PATCH", resources.pod("ns", "mine"))]
 
 
 def test_every_setting_that_bends_shares_is_explained() -> None:

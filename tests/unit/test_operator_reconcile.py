@@ -13,28 +13,28 @@ import pytest
 from modelrollout.api.constants import FINALIZER
 from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.api.workload import Candidate
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ForbiddenError
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.writer import Writer
 from modelrollout.decision.types import Observation, Workload
-from modelrollout.operator import report
-from modelrollout.operator.act import Actor
+from modelrollout.operator import events as event_module
 from modelrollout.operator.announcer import Announcer
+from modelrollout.operator.events import Done, Reporter
+from modelrollout.operator.executor import Actor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.notify import Notifier
 from modelrollout.operator.observe import Observer
-from modelrollout.operator.problems import Inspector
+from modelrollout.operator.preflight import Inspector
 from modelrollout.operator.reconcile import Reconciler
-from modelrollout.operator.report import Done, Reporter
-from modelrollout.operator.store import RolloutStore, Tracked
+from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.webhooks import Notifier
 from tests.support.fake_kube import FakeKube
-from tests.unit.test_operator_store import stored
+from tests.unit.test_operator_rollouts import stored
 
-ROLLOUT = paths.rollout("ns", "emotion")
+ROLLOUT = resources.rollout("ns", "emotion")
 
 
 class Nothing:
@@ -43,11 +43,11 @@ class Nothing:
     def __init__(self) -> None:
         self.notified: list[str] = []
 
-    async def measure(self, _: Tracked) -> None: ...
+    async def measure(self, _: RolloutState) -> None: ...
 
-    async def look(self, _: Tracked) -> None: ...
+    async def look(self, _: RolloutState) -> None: ...
 
-    def observe(self, rollout: Tracked) -> Observation:
+    def observe(self, rollout: RolloutState) -> Observation:
         return Observation(
             uid=rollout.uid,
             name=rollout.name,
@@ -56,11 +56,11 @@ class Nothing:
             reported=frozenset(rollout.reported),
         )
 
-    async def look_again(self, _: Tracked) -> None: ...
+    async def look_again(self, _: RolloutState) -> None: ...
 
-    async def look_for_kept_pods(self, _: Tracked) -> None: ...
+    async def look_for_kept_pods(self, _: RolloutState) -> None: ...
 
-    def notify(self, _: Tracked, entry: UnreportedTransition, done: Done) -> None:
+    def notify(self, _: RolloutState, entry: UnreportedTransition, done: Done) -> None:
         self.notified.append(entry.reason)
         done(True)
 
@@ -68,9 +68,9 @@ class Nothing:
 class Clumsy:
     """An actor whose every attempt fails."""
 
-    async def look_at_jobs(self, _: Tracked) -> None: ...
+    async def look_at_jobs(self, _: RolloutState) -> None: ...
 
-    async def try_again(self, _: Tracked) -> None: ...
+    async def try_again(self, _: RolloutState) -> None: ...
 
     async def act(self, *_: Any) -> None:
         raise ApiError(500, "InternalError", "refused by the test")
@@ -81,7 +81,7 @@ class Idle(Clumsy):
 
     async def act(self, *_: Any) -> None: ...
 
-    def open_jobs(self, _: Tracked) -> tuple[str, ...]:
+    def open_jobs(self, _: RolloutState) -> tuple[str, ...]:
         return ()
 
 
@@ -151,10 +151,10 @@ class Late(Nothing):
         super().__init__()
         self.lost, self.looked = lost, 0
 
-    async def look_again(self, _: Tracked) -> None:
+    async def look_again(self, _: RolloutState) -> None:
         self.looked += 1
 
-    def observe(self, rollout: Tracked) -> Observation:
+    def observe(self, rollout: RolloutState) -> Observation:
         candidate = 0 if self.lost and self.looked else 1
         workloads = {
             "emotion-1": Workload(name="emotion-1", desired=3, ready=3, pods=3),
@@ -241,7 +241,7 @@ async def test_whoever_leads_after_a_crash_tells_what_the_dead_one_did_not() -> 
 async def test_an_event_that_fails_for_now_is_tried_again_and_a_refused_one_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(report, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(event_module, "AGAIN_SECONDS", 0.01)
     bench = Bench({}, Idle())
     await bench.reconciler.tick(bench.rollout)
     bench.api.failures = [ApiUnavailableError(503, "", "down")]
@@ -266,13 +266,13 @@ class LateWatch(Nothing):
         self.looked = 0
         self.outside = 1
 
-    def observe(self, rollout: Tracked) -> Observation:
+    def observe(self, rollout: RolloutState) -> Observation:
         parked = self.outside if self.looked else 0
         stable = Workload(name="emotion-1", desired=2, ready=2, pods=2, parked=parked)
         workloads = {"emotion-1": stable, "emotion-2": Workload(name="emotion-2")}
         return replace(super().observe(rollout), deleting=True, workloads=workloads)
 
-    async def look_for_kept_pods(self, _: Tracked) -> None:
+    async def look_for_kept_pods(self, _: RolloutState) -> None:
         self.looked += 1
 
 

@@ -11,20 +11,20 @@ import pytest
 
 from modelrollout.api.conditions import ConditionType, Reason, get_condition, set_condition
 from modelrollout.api.constants import ANNOTATION_PARKED, LABEL_PARKED
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError, ForbiddenError
-from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import parse_deployment, parse_parked
+from modelrollout.cluster.workloads.standby import Parking
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import Scale
-from modelrollout.operator.act import Actor
-from modelrollout.operator.store import Tracked
+from modelrollout.operator.executor import Actor
+from modelrollout.operator.rollouts import RolloutState
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
 from tests.unit.test_operator_reconcile import ROLLOUT, Bench
-from tests.unit.test_operator_store import stored
+from tests.unit.test_operator_rollouts import stored
 
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="uid-emotion", resource_version="1")
 NO = ForbiddenError(403, "Forbidden", "pods is forbidden")
@@ -45,7 +45,7 @@ class Setup:
                 "labels": {LABEL_PARKED: "emotion", "serving": "parked"},
                 "annotations": {ANNOTATION_PARKED: json.dumps(note)},
             }
-            view = parse_parked(self.api.put(paths.pod("ns", name), {"metadata": meta}))
+            view = parse_parked(self.api.put(resources.pod("ns", name), {"metadata": meta}))
             assert view is not None
             self.cache.parked.put(view)
         self.deployment(pods=2)
@@ -54,7 +54,9 @@ class Setup:
         made = manifests.deployment("emotion-1", replicas=pods, namespace="ns") | {
             "status": {"replicas": pods}
         }
-        self.cache.deployments.put(parse_deployment(self.api.put(paths.deployment("ns", "emotion-1"), made)))
+        self.cache.deployments.put(
+            parse_deployment(self.api.put(resources.deployment("ns", "emotion-1"), made))
+        )
 
 
 async def test_a_refusal_to_put_pods_back_is_an_answer_and_no_failure() -> None:
@@ -64,7 +66,7 @@ async def test_a_refusal_to_put_pods_back_is_an_answer_and_no_failure() -> None:
     assert "pods is forbidden" in setup.parking.refusal("ns")
     assert await setup.parking.unpark(["emotion-1"], owner=OWNER) == frozenset()
     assert setup.parking.refusal("ns") == "", "it is allowed again"
-    labels = setup.api.objects[paths.pod("ns", "a")]["metadata"]["labels"]
+    labels = setup.api.objects[resources.pod("ns", "a")]["metadata"]["labels"]
     assert labels == {"serving": "yes"}
 
 
@@ -81,7 +83,7 @@ async def test_counts_that_were_chosen_before_the_refusal_was_known_are_not_set(
     scales = (Scale(deployment="emotion-1", replicas=1), Scale(deployment="emotion-2", replicas=0))
     decision: Any = SimpleNamespace(serving=("emotion-1",), parked=None, scales=scales)
     setup.api.failures += [NO, NO, NO, NO]
-    rollout = Tracked.of(stored())
+    rollout = RolloutState.of(stored())
     assert await actor._park(rollout, decision) == scales[1:]
     assert await actor._park(rollout, decision) == scales, "decided with the refusal known"
 
@@ -123,11 +125,11 @@ async def test_a_rollback_goes_on_where_the_status_may_not_be_written(
     bench.rollout.finalizers = ("modelrollout.dev/return-traffic",)
     acted: list[Any] = []
 
-    async def act(_: Tracked, decision: Any) -> bool:
+    async def act(_: RolloutState, decision: Any) -> bool:
         acted.append(decision)
         return False
 
-    async def nothing(_: Tracked) -> None: ...
+    async def nothing(_: RolloutState) -> None: ...
 
     actor = SimpleNamespace(look_at_jobs=nothing, try_again=nothing, act=act, open_jobs=lambda _: ())
     bench.reconciler._actor = cast(Actor, actor)
@@ -179,7 +181,7 @@ async def test_the_condition_of_a_failure_stays_until_a_tick_succeeds() -> None:
     async def act(*_: Any) -> bool:
         return False
 
-    async def nothing(_: Tracked) -> None: ...
+    async def nothing(_: RolloutState) -> None: ...
 
     actor = SimpleNamespace(look_at_jobs=nothing, try_again=nothing, act=act, open_jobs=lambda _: ())
     bench.reconciler._actor = cast(Actor, actor)

@@ -9,21 +9,21 @@ import pytest
 
 from modelrollout.api.constants import LABEL_VERSION
 from modelrollout.api.status import RunStatus
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
-from modelrollout.cluster.side import Shadow, SideKeeper
 from modelrollout.cluster.views import parse_deployment, parse_service
+from modelrollout.cluster.workloads.shadow import Shadow, SideKeeper
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.operator.observe import Observer
-from modelrollout.operator.store import RolloutStore
+from modelrollout.operator.rollouts import RolloutStore
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
-from tests.unit.test_operator_store import stored
+from tests.unit.test_operator_rollouts import stored
 
 OWNER = RolloutRef(namespace="ns", name="emotion", uid="uid-emotion", resource_version="1")
-COPY = paths.deployment("ns", "emotion-shadow")
-SERVICE = paths.service("ns", "emotion-shadow")
+COPY = resources.deployment("ns", "emotion-shadow")
+SERVICE = resources.service("ns", "emotion-shadow")
 
 
 class Setup:
@@ -35,12 +35,12 @@ class Setup:
         writer = Writer(api, self.cache)
         self.keeper = SideKeeper(api, self.cache, writer)
         for name in ("emotion-2", "emotion-3"):
-            self.api.put(paths.deployment("ns", name), manifests.deployment(name, namespace="ns"))
-        self.api.put(paths.service("ns", "emotion"), manifests.service(namespace="ns"))
+            self.api.put(resources.deployment("ns", name), manifests.deployment(name, namespace="ns"))
+        self.api.put(resources.service("ns", "emotion"), manifests.service(namespace="ns"))
 
     def see(self) -> None:
         """The watches tell what is there."""
-        self.cache.services.put(parse_service(self.api.objects[paths.service("ns", "emotion")]))
+        self.cache.services.put(parse_service(self.api.objects[resources.service("ns", "emotion")]))
         if SERVICE in self.api.objects:
             self.cache.services.put(parse_service(self.api.objects[SERVICE]))
         if COPY in self.api.objects:

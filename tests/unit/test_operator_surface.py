@@ -11,13 +11,13 @@ import aiohttp
 
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.unreported import UnreportedTransition
+from modelrollout.operator.handlers import EndlessBackoff, build_settings
 from modelrollout.operator.health import HealthServer
-from modelrollout.operator.kopf_app import EndlessBackoff, build_settings
 from modelrollout.operator.logs import JsonFormatter, TextFormatter
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.notify import Notifier, cloud_event
-from modelrollout.operator.store import Tracked
-from tests.unit.test_operator_store import stored
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.webhooks import Notifier, cloud_event
+from tests.unit.test_operator_rollouts import stored
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -51,7 +51,9 @@ def test_a_text_line_names_the_rollout() -> None:
 
 
 async def test_health_fails_with_the_reason_and_metrics_are_there() -> None:
-    rollout = Tracked.of(stored(status={"phase": "Progressing", "weight": {"desired": 50, "observed": 40}}))
+    rollout = RolloutState.of(
+        stored(status={"phase": "Progressing", "weight": {"desired": 50, "observed": 40}})
+    )
     assert not rollout.status_unreadable  # parsed, as a tick does
     metrics = OperatorMetrics(lambda: [rollout], lambda: True)
     late = [""]
@@ -77,7 +79,7 @@ async def test_health_fails_with_the_reason_and_metrics_are_there() -> None:
 
 
 def test_a_cloud_event_says_what_happened_where() -> None:
-    rollout = Tracked.of(stored(version=7, status={"phase": "RollingBack", "stable": "emotion-1"}))
+    rollout = RolloutState.of(stored(version=7, status={"phase": "RollingBack", "stable": "emotion-1"}))
     transition = UnreportedTransition(
         id="18862f0",
         at=datetime(2026, 1, 1, tzinfo=UTC),

@@ -15,7 +15,7 @@ import pytest
 from modelrollout.prometheus import CriterionQuery
 from modelrollout.prometheus.client import RangeQuery
 from modelrollout.prometheus.history import fetch_history
-from modelrollout.prometheus.joining import ID_LABEL
+from modelrollout.prometheus.query_union import ID_LABEL
 from tests.support.queries import criterion, evaluator, rollout
 
 END = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)

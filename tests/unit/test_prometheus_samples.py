@@ -10,7 +10,7 @@ import pytest
 from modelrollout.cli.text import value_text
 from modelrollout.decision.types import SampleState
 from modelrollout.prometheus import CriterionQuery
-from modelrollout.prometheus.joining import Answer
+from modelrollout.prometheus.query_union import Answer
 from modelrollout.prometheus.samples import sample_of
 from tests.support.queries import criterion
 from tests.unit.test_decision_phases import Story

@@ -23,9 +23,9 @@ from modelrollout.prometheus import (
     build_rollout,
 )
 from modelrollout.prometheus.history import grid
-from modelrollout.prometheus.joining import Answer
 from modelrollout.prometheus.presets import preset_query
 from modelrollout.prometheus.queries import CriterionQuery
+from modelrollout.prometheus.query_union import Answer
 from modelrollout.prometheus.samples import sample_of, stale
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

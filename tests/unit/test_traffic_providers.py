@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.views import parse_deployment
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision.types import Scale
@@ -37,7 +37,9 @@ class Cluster:
         self.cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)  # type: ignore[arg-type]
         for name, replicas in (("emotion-1", 4), ("emotion-2", 0)):
             manifest = manifests.deployment(name, replicas=replicas, namespace="ns")
-            self.cache.deployments.put(parse_deployment(self.api.put(paths.deployment("ns", name), manifest)))
+            self.cache.deployments.put(
+                parse_deployment(self.api.put(resources.deployment("ns", name), manifest))
+            )
             see_replica_set(self.cache, name, "5d8f7c9b44")
         see_service(self.cache)
         self.provider = make(Writer(FencedApi(self.api, self.leadership), self.cache), self.cache)  # type: ignore[arg-type]
@@ -48,7 +50,7 @@ class Cluster:
         see_slice(self.cache, [endpoint(name) for name in names])
 
     def replicas(self, name: str) -> int:
-        return int(self.api.objects[paths.deployment("ns", name)]["spec"]["replicas"])
+        return int(self.api.objects[resources.deployment("ns", name)]["spec"]["replicas"])
 
 
 PROVIDERS = {"Replicas": ReplicasProvider}
@@ -88,7 +90,7 @@ def test_the_weight_is_read_back_never_assumed(
 
 
 async def test_one_write_that_fails_stops_no_other_and_is_raised(cluster: Cluster) -> None:
-    del cluster.api.objects[paths.deployment("ns", "emotion-1")]
+    del cluster.api.objects[resources.deployment("ns", "emotion-1")]
     with pytest.raises(ApiError):
         await cluster.provider.set_weight(TARGET, weight=50, scales=HALF)
     assert cluster.replicas("emotion-2") == 2

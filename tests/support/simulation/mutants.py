@@ -55,7 +55,7 @@ def _repeat_without_lease() -> list[Replacement]:
 
 def _lease_at_once() -> list[Replacement]:
     """21: who finds no Lease makes one and acts under it at once."""
-    from modelrollout.cluster.lease import Elector
+    from modelrollout.cluster.leader_election import Elector
 
     async def create(self: Any, real: Any = Elector._create) -> None:
         await real(self)
@@ -75,13 +75,13 @@ def _lease_at_once() -> list[Replacement]:
 
 def _last_command() -> list[Replacement]:
     """23: a second command replaces one that nobody has looked at yet."""
-    from modelrollout.operator import store
+    from modelrollout.operator import rollouts
 
-    def parse(annotations: Any, real: Any = store.parse_commands) -> Any:
+    def parse(annotations: Any, real: Any = rollouts.parse_commands) -> Any:
         commands, error = real(annotations)
         return commands[-1:], error
 
-    return [(store, "parse_commands", parse)]
+    return [(rollouts, "parse_commands", parse)]
 
 
 def _without_ports() -> list[Replacement]:
@@ -105,7 +105,7 @@ def _takes_names() -> list[Replacement]:
     """17: a Service of somebody else is changed as if it were ours."""
     from dataclasses import replace
 
-    from modelrollout.cluster.side import SideKeeper
+    from modelrollout.cluster.workloads.shadow import SideKeeper
 
     async def ensure(self: Any, name: str, role: str, selector: Any, *, client: str, owner: Any) -> None:
         there = self._cache.services.get(owner.namespace, name)
@@ -133,14 +133,14 @@ def _old_answers() -> list[Replacement]:
 
 def _asked_never_again() -> list[Replacement]:
     """What the simulation found: in an outage a question that is asked alone is not asked any more."""
-    from modelrollout.prometheus.lane import Lane
+    from modelrollout.prometheus.request_queue import RequestQueue
 
     def ask(self: Any, batch: Any, joins: bool, known: Any) -> Any:
         if not joins and self._outage is not None:
             raise self._outage
         return self._asker.ask([each.questions for each in batch])
 
-    return [(Lane, "_ask", ask)]
+    return [(RequestQueue, "_ask", ask)]
 
 
 def _mutant(defect: str, what: str, invariants: str, replace: Callable[[], list[Replacement]]) -> Mutant:

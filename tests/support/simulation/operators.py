@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelrollout.api.constants import PLURAL
-from modelrollout.cluster import connection, paths
+from modelrollout.cluster import client, resources
 from modelrollout.cluster.errors import ApiError
-from modelrollout.operator import kopf_app, main
-from modelrollout.operator import process as processes
+from modelrollout.operator import app as processes
+from modelrollout.operator import handlers, main
 from modelrollout.operator.settings import Settings, load_settings
 from modelrollout.prometheus import client as prometheus_client
 from modelrollout.prometheus.session import PrometheusSession
@@ -118,7 +118,7 @@ class _Probes:
         """Nothing."""
 
 
-class Watcher(kopf_app.KopfWatcher):
+class Watcher(handlers.KopfWatcher):
     """The watch of ModelRollouts as kopf does it: list, watch on, again after a failure."""
 
     async def run(self) -> None:
@@ -130,13 +130,13 @@ class Watcher(kopf_app.KopfWatcher):
                 await self._until_dead(ended)
             finally:
                 watching.cancel()
-            await asyncio.sleep(kopf_app.RESTART_SECONDS)
+            await asyncio.sleep(handlers.RESTART_SECONDS)
 
     async def _follow(self, ended: asyncio.Event) -> None:
         life = LIFE.get()
         assert life is not None
-        api = connection.KubeApi(_Configuration("http://kopf"))
-        path = paths.collection(paths.ROLLOUTS, PLURAL)
+        api = client.KubeApi(_Configuration("http://kopf"))
+        path = resources.collection(resources.ROLLOUTS, PLURAL)
         while True:
             try:
                 page = await api.get(path)
@@ -161,8 +161,8 @@ class Watcher(kopf_app.KopfWatcher):
 
 def install() -> None:
     """Puts the replacements in place, once a process."""
-    connection.RESTClientObject = _connection  # type: ignore[assignment]
-    connection._load_configuration = _load_configuration  # type: ignore[assignment]
+    client.RESTClientObject = _connection  # type: ignore[assignment]
+    client._load_configuration = _load_configuration  # type: ignore[assignment]
     prometheus_client.PrometheusSession = _Session  # type: ignore[misc]
     processes.HealthServer = _Probes  # type: ignore[assignment, misc]
     processes.KopfWatcher = Watcher  # type: ignore[misc]

@@ -23,10 +23,10 @@ from modelrollout.api.constants import COMMANDS_ANNOTATION, PLURAL
 from modelrollout.api.printable import needs_escapes, printable_json
 from modelrollout.cli.live import Live, live_values
 from modelrollout.cli.text import moment
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ConflictError, GoneError
-from modelrollout.cluster.paths import MERGE_PATCH
 from modelrollout.cluster.plain_client import PlainKubeApi
+from modelrollout.cluster.resources import MERGE_PATCH
 
 Object = dict[str, Any]
 REFUSED: Final = "CommandRefused"
@@ -109,11 +109,11 @@ class Rollouts:
 
     async def get(self, name: str) -> Object:
         """One ModelRollout. Raises ApiError, NotFoundError among them."""
-        return await self.api.get(paths.rollout(self.namespace, name))
+        return await self.api.get(resources.rollout(self.namespace, name))
 
     async def find(self, *, everywhere: bool = False) -> list[Object]:
         """Those of the namespace, or of all namespaces, by namespace and name."""
-        path = paths.collection(paths.ROLLOUTS, PLURAL, None if everywhere else self.namespace)
+        path = resources.collection(resources.ROLLOUTS, PLURAL, None if everywhere else self.namespace)
         return sorted(
             _items(await self.api.get(path)),
             key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]),
@@ -121,7 +121,7 @@ class Rollouts:
 
     async def watch(self, name: str) -> AsyncIterator[Object | None]:
         """The object now and at each change; None once it is deleted. Goes on over broken connections."""
-        path = paths.collection(paths.ROLLOUTS, PLURAL, self.namespace)
+        path = resources.collection(resources.ROLLOUTS, PLURAL, self.namespace)
         only = {"fieldSelector": f"metadata.name={name}"}
         version, known = "", False
         while True:
@@ -177,7 +177,7 @@ class Rollouts:
 
     async def _add_command(self, name: str, command: Command) -> Object:
         """Add to the list in the object, unless it has changed since it was read; else read it again."""
-        path = paths.rollout(self.namespace, name)
+        path = resources.rollout(self.namespace, name)
         for _ in range(ADD_ATTEMPTS):
             current = await self.get(name)
             meta, status = current["metadata"], current.get("status") or {}
@@ -217,7 +217,7 @@ class Rollouts:
     async def events(self, name: str) -> list[Object]:
         """The Events about one ModelRollout, oldest first."""
         query = {"fieldSelector": f"involvedObject.name={name},involvedObject.kind=ModelRollout"}
-        path = paths.collection(paths.CORE, "events", self.namespace)
+        path = resources.collection(resources.CORE, "events", self.namespace)
         items: list[Object] = (await self.api.get(path, query))["items"]
         # Times have seconds only; the names that the operator gives end in nanoseconds.
         return sorted(items, key=lambda item: (item.get("lastTimestamp") or "", item["metadata"]["name"]))

@@ -16,7 +16,7 @@ from typing import Any, Final
 import urllib3
 
 from modelrollout.api.constants import LABEL_ROLE, ROLE_OPERATOR
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.plain_client import PlainKubeApi, in_thread
 
 OPERATOR_LABELS: Final = f"{LABEL_ROLE}={ROLE_OPERATOR}"
@@ -83,11 +83,13 @@ def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 async def _pages(api: PlainKubeApi) -> AsyncIterator[str]:
     pods = await api.request(
-        "GET", f"{paths.CORE}/pods", query={"labelSelector": OPERATOR_LABELS}, attempts=1
+        "GET", f"{resources.CORE}/pods", query={"labelSelector": OPERATOR_LABELS}, attempts=1
     )
     for pod in pods["items"]:
         meta = pod["metadata"]
-        path = f"{paths.CORE}/namespaces/{meta['namespace']}/pods/{meta['name']}:{_port(pod)}/proxy/metrics"
+        path = (
+            f"{resources.CORE}/namespaces/{meta['namespace']}/pods/{meta['name']}:{_port(pod)}/proxy/metrics"
+        )
         yield await api.read_text(path)
 
 

@@ -28,7 +28,7 @@ from modelrollout.cli.client import (
 from modelrollout.cli.completion import completion, rollout_names
 from modelrollout.cli.lint import lint
 from modelrollout.cli.live import Live
-from modelrollout.cli.reporting import report
+from modelrollout.cli.report.command import report
 from modelrollout.cli.session import Commands, console, run, say, show
 from modelrollout.cli.types import DURATION
 from modelrollout.cli.view import detail, explanation, overview

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.endpoints import (
     SERVICE_NAME_LABEL,
     ReadyEndpoints,
@@ -62,27 +62,27 @@ class ClusterCache:
         self._sets = ReplicaSetIndex()
         self.deployments: Informer[DeploymentView] = Informer(
             api,
-            Source(group_version=paths.APPS, plural="deployments", parse=parse_deployment),
+            Source(group_version=resources.APPS, plural="deployments", parse=parse_deployment),
             namespaces=namespaces,
             on_change=self._deployment_changed,
         )
         # Owner references are metadata: of each ReplicaSet nothing else is sent.
         self.replica_sets: Informer[ReplicaSetView] = Informer(
             MetadataApi(api),
-            Source(group_version=paths.APPS, plural="replicasets", parse=parse_replica_set),
+            Source(group_version=resources.APPS, plural="replicasets", parse=parse_replica_set),
             namespaces=namespaces,
             on_change=self._replica_set_changed,
         )
         self.services: Informer[ServiceView] = Informer(
             api,
-            Source(group_version=paths.CORE, plural="services", parse=parse_service),
+            Source(group_version=resources.CORE, plural="services", parse=parse_service),
             namespaces=namespaces,
             on_change=lambda old, new: self._tell("services", old or new),
         )
         self.slices: Informer[SliceView] = Informer(
             api,
             Source(
-                group_version=paths.DISCOVERY,
+                group_version=resources.DISCOVERY,
                 plural="endpointslices",
                 parse=parse_slice,
                 label_selector=SERVICE_NAME_LABEL,
@@ -93,7 +93,7 @@ class ClusterCache:
         self.jobs: Informer[JobView] = Informer(
             api,
             Source(
-                group_version=paths.BATCH,
+                group_version=resources.BATCH,
                 plural="jobs",
                 parse=parse_job,
                 label_selector=f"{LABEL_MANAGED_BY}={MANAGED_BY}",
@@ -104,7 +104,7 @@ class ClusterCache:
         self.parked: Informer[ParkedView] = Informer(
             api,
             Source(
-                group_version=paths.CORE,
+                group_version=resources.CORE,
                 plural="pods",
                 parse=parse_parked,
                 label_selector=LABEL_PARKED,
@@ -116,7 +116,7 @@ class ClusterCache:
         self.autoscalers: Informer[AutoscalerView] = Informer(
             api,
             Source(
-                group_version=paths.AUTOSCALING,
+                group_version=resources.AUTOSCALING,
                 plural="horizontalpodautoscalers",
                 parse=parse_autoscaler,
                 missing_ok=True,

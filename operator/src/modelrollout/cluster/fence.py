@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from modelrollout.cluster.connection import (
+from modelrollout.cluster.client import (
     ANYTHING,
     METADATA,
     METADATA_LIST,
     REQUEST_SECONDS,
     KubeApi,
 )
-from modelrollout.cluster.lease import Leadership
-from modelrollout.cluster.paths import JSON
+from modelrollout.cluster.leader_election import Leadership
+from modelrollout.cluster.resources import JSON
 from modelrollout.cluster.retries import ATTEMPTS
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from modelrollout.cluster.errors import ApiError, ForbiddenError, GoneError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
 from modelrollout.cluster.freshness import Freshness
-from modelrollout.cluster.paths import collection
+from modelrollout.cluster.resources import collection
 
 logger = logging.getLogger(__name__)
 

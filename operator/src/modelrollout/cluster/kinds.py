@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Final
 
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.errors import ApiError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
 
@@ -17,9 +17,9 @@ BELIEVED_SECONDS: Final = 30.0
 KEPT: Final = 1000
 """Names that are remembered."""
 KINDS: Final = (
-    ("StatefulSet", paths.APPS, "statefulsets"),
-    ("DaemonSet", paths.APPS, "daemonsets"),
-    ("ReplicaSet", paths.APPS, "replicasets"),
+    ("StatefulSet", resources.APPS, "statefulsets"),
+    ("DaemonSet", resources.APPS, "daemonsets"),
+    ("ReplicaSet", resources.APPS, "replicasets"),
     ("Rollout (of Argo Rollouts)", "/apis/argoproj.io/v1alpha1", "rollouts"),
 )
 
@@ -40,7 +40,7 @@ class OtherKinds:
             return
         kind = ""
         for shown, group_version, plural in KINDS:
-            if await self._exists(f"{paths.collection(group_version, plural, namespace)}/{name}"):
+            if await self._exists(f"{resources.collection(group_version, plural, namespace)}/{name}"):
                 kind = shown
                 break
         self._found.pop(key, None)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelrollout.cluster.copies import CopyError
 from modelrollout.cluster.errors import AlreadyExistsError, ConflictError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.views import owner_uid
+from modelrollout.cluster.workloads.candidate import CopyError
 from modelrollout.cluster.writer import RolloutRef
 
 

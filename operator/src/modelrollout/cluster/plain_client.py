@@ -20,7 +20,7 @@ import urllib3
 
 from modelrollout.cluster.errors import ApiUnavailableError, refusal
 from modelrollout.cluster.kubeconfig import Access, load
-from modelrollout.cluster.paths import JSON
+from modelrollout.cluster.resources import JSON
 from modelrollout.cluster.retries import ATTEMPTS, with_retries
 
 T = TypeVar("T")

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from modelrollout.api.constants import API_VERSION, FINALIZER, KIND
-from modelrollout.cluster import paths
+from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import AlreadyExistsError, ConflictError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.cluster.paths import MERGE_PATCH
+from modelrollout.cluster.resources import MERGE_PATCH
 
 COMPONENT: Final = "modelrollout-operator"
 SCALE_ATTEMPTS: Final = 4
@@ -87,7 +87,9 @@ class Writer:
             },
             "status": status,
         }
-        answer = await self._api.request("PUT", f"{paths.rollout(ref.namespace, ref.name)}/status", body=body)
+        answer = await self._api.request(
+            "PUT", f"{resources.rollout(ref.namespace, ref.name)}/status", body=body
+        )
         version = str(answer["metadata"]["resourceVersion"])
         self._rollout_written(version)
         return version
@@ -102,7 +104,7 @@ class Writer:
             }
         }
         answer = await self._api.request(
-            "PATCH", paths.rollout(ref.namespace, ref.name), body=body, content_type=MERGE_PATCH
+            "PATCH", resources.rollout(ref.namespace, ref.name), body=body, content_type=MERGE_PATCH
         )
         return str(answer["metadata"]["resourceVersion"])
 
@@ -118,7 +120,7 @@ class Writer:
             raise NotFoundError(404, "NotFound", f"there is no Deployment {name} in namespace {namespace}")
         if seen.desired == replicas:
             return False
-        path = f"{paths.deployment(namespace, name)}/scale"
+        path = f"{resources.deployment(namespace, name)}/scale"
         version, expected = seen.resource_version, seen.desired
         for attempt in range(1, SCALE_ATTEMPTS + 1):
             body = {"metadata": {"uid": seen.uid, "resourceVersion": version}, "spec": {"replicas": replicas}}
@@ -176,7 +178,9 @@ class Writer:
             "reportingInstance": COMPONENT,
         }
         with suppress(AlreadyExistsError):
-            await self._api.request("POST", paths.collection(paths.CORE, "events", ref.namespace), body=body)
+            await self._api.request(
+                "POST", resources.collection(resources.CORE, "events", ref.namespace), body=body
+            )
 
 
 def with_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from modelrollout.api.unreported import UnreportedTransition
-from modelrollout.operator.notify import Notifier
-from modelrollout.operator.report import Reporter
-from modelrollout.operator.store import Key, Tracked
+from modelrollout.operator.events import Reporter
+from modelrollout.operator.rollouts import Key, RolloutState
+from modelrollout.operator.webhooks import Notifier
 
 WAYS: Final = 2
 """An Event, and the notifications."""
@@ -28,7 +28,7 @@ class Announcer:
         self._notifier = notifier
         self._wake = wake
 
-    def announce(self, rollout: Tracked) -> None:
+    def announce(self, rollout: RolloutState) -> None:
         """Begins to tell what is neither told nor being told."""
         entries = rollout.status.unreported
         there = {entry.id for entry in entries}
@@ -39,7 +39,7 @@ class Announcer:
                 rollout.reporting.add(entry.id)
                 self._tell(rollout, entry)
 
-    def _tell(self, rollout: Tracked, entry: UnreportedTransition) -> None:
+    def _tell(self, rollout: RolloutState, entry: UnreportedTransition) -> None:
         outcomes: list[bool] = []
 
         def done(told: bool) -> None:

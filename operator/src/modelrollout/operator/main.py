@@ -15,9 +15,9 @@ from typing import Final
 import uvloop
 
 from modelrollout.cluster.errors import ApiError
+from modelrollout.operator.app import Process
 from modelrollout.operator.deadline import REST_SECONDS, ExitDeadline
 from modelrollout.operator.logs import configure_logs
-from modelrollout.operator.process import Process
 from modelrollout.operator.settings import Settings, SettingsError, load_settings
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from modelrollout.cluster.clock import ServerClock
 from modelrollout.decision import due_baselines, due_criteria, needs_history
 from modelrollout.decision.types import Sample
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.store import Tracked
+from modelrollout.operator.rollouts import RolloutState
 from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout, error_sample
 
 EARLY: Final = 0.02
@@ -46,7 +46,7 @@ class Measurer:
         self._metrics = metrics
         self._replica_sets = replica_sets
 
-    async def measure(self, rollout: Tracked) -> None:
+    async def measure(self, rollout: RolloutState) -> None:
         """Evaluates the criteria if they are due. Failures of Prometheus end up in the samples."""
         spec = rollout.spec
         if spec is None or rollout.deleting:
@@ -73,7 +73,7 @@ class Measurer:
             rollout.evaluate_at = time.monotonic() + self._evaluator.next_delay(queries.key, interval)
 
     async def _criteria(
-        self, rollout: Tracked, spec: ModelRolloutSpec, queries: RolloutQueries, due: Sequence[str]
+        self, rollout: RolloutState, spec: ModelRolloutSpec, queries: RolloutQueries, due: Sequence[str]
     ) -> Measured:
         patience = min(0.25, spec.evaluation.interval.seconds / 50)
         answer = await self._evaluator.evaluate(queries, due, patience=patience)
@@ -87,11 +87,11 @@ class Measurer:
         answer = await self._evaluator.evaluate(queries, names)
         return dict(answer.samples), answer.metrics_error
 
-    def forget(self, rollout: Tracked) -> None:
+    def forget(self, rollout: RolloutState) -> None:
         """The rollout is gone."""
         self._evaluator.forget(rollout.uid)
 
-    def _queries(self, rollout: Tracked, spec: ModelRolloutSpec) -> RolloutQueries:
+    def _queries(self, rollout: RolloutState, spec: ModelRolloutSpec) -> RolloutQueries:
         candidate, stable = _versions(rollout)
         context = self._context(rollout, candidate, stable)
         wanted = (rollout.generation, context)
@@ -100,7 +100,7 @@ class Measurer:
             rollout.queries_for = wanted
         return rollout.queries
 
-    def _context(self, rollout: Tracked, candidate: str, stable: str | None) -> QueryContext:
+    def _context(self, rollout: RolloutState, candidate: str, stable: str | None) -> QueryContext:
         names = [name for name in (candidate, stable) if name]
         return QueryContext(
             namespace=rollout.namespace,
@@ -110,7 +110,7 @@ class Measurer:
             replica_sets={name: self._replica_sets(rollout.namespace, name) for name in names},
         )
 
-    async def _try_queries(self, rollout: Tracked, spec: ModelRolloutSpec) -> None:
+    async def _try_queries(self, rollout: RolloutState, spec: ModelRolloutSpec) -> None:
         """Before anything is scaled for a new spec: does Prometheus understand its queries at all?"""
         if rollout.refused_queries is not None or not spec.criteria:
             return
@@ -126,7 +126,7 @@ class Measurer:
         if rollout.generation == generation:
             rollout.refused_queries = refused
 
-    async def _record_baseline(self, rollout: Tracked, spec: ModelRolloutSpec) -> None:
+    async def _record_baseline(self, rollout: RolloutState, spec: ModelRolloutSpec) -> None:
         names = due_baselines(spec, rollout.status)
         stable = _versions(rollout)[1]
         if not names or spec.baseline is None or stable is None:
@@ -163,7 +163,7 @@ async def _in_time(names: Sequence[str], asking: Awaitable[Measured], clock: Ser
         return dict.fromkeys(names, error_sample(clock.now(), SLOW)), SLOW
 
 
-def _versions(rollout: Tracked) -> tuple[str, str | None]:
+def _versions(rollout: RolloutState) -> tuple[str, str | None]:
     """The Deployments whose pods are measured: candidate (in the shadow phase its copy) and stable."""
     status, spec = rollout.status, rollout.spec
     run = status.run if status.run is not None and status.run.finished_at is None else None

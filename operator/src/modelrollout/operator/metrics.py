@@ -15,9 +15,9 @@ from modelrollout.api.conditions import Reason
 from modelrollout.api.criteria import CompareTo, Criterion, OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.connection import RequestObserver
+from modelrollout.cluster.client import RequestObserver
 from modelrollout.decision import criterion_limit
-from modelrollout.operator.store import Tracked
+from modelrollout.operator.rollouts import RolloutState
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 NAMES = ("namespace", "name")
@@ -50,7 +50,7 @@ Sample = tuple[str, tuple[str, ...], float]
 class OperatorMetrics(RequestObserver):
     """Counters and histograms of what the operator does; also observes its API requests."""
 
-    def __init__(self, rollouts: Callable[[], Iterable[Tracked]], leading: Callable[[], bool]) -> None:
+    def __init__(self, rollouts: Callable[[], Iterable[RolloutState]], leading: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(RolloutCollector(rollouts, leading))
@@ -138,7 +138,7 @@ class RolloutCollector(Collector):
     Only the replica that leads tells them: the others know the same objects, but measure nothing.
     """
 
-    def __init__(self, rollouts: Callable[[], Iterable[Tracked]], leading: Callable[[], bool]) -> None:
+    def __init__(self, rollouts: Callable[[], Iterable[RolloutState]], leading: Callable[[], bool]) -> None:
         self._rollouts = rollouts
         self._leading = leading
 
@@ -189,7 +189,7 @@ class CacheCollector(Collector):
         yield from (age, stale)
 
 
-def _samples(rollout: Tracked) -> Iterator[Sample]:
+def _samples(rollout: RolloutState) -> Iterator[Sample]:
     spec, status = rollout.parsed
     yield "modelrollout_phase", (rollout.phase or "Unknown",), 1
     if status.weight is not None:
@@ -215,7 +215,7 @@ def _samples(rollout: Tracked) -> Iterator[Sample]:
         yield from _limits(rollout, criterion_spec)
 
 
-def _rollbacks(rollout: Tracked, spec: ModelRolloutSpec | None) -> Iterator[Sample]:
+def _rollbacks(rollout: RolloutState, spec: ModelRolloutSpec | None) -> Iterator[Sample]:
     """Every cause from the start, at 0: of a counter that is born at 1 `increase` never sees the first.
 
     One that has ended has no zeros: most rollouts have, and each series costs at every scrape.
@@ -228,7 +228,7 @@ def _rollbacks(rollout: Tracked, spec: ModelRolloutSpec | None) -> Iterator[Samp
         yield ROLLBACKS, cause, count
 
 
-def _limits(rollout: Tracked, criterion: Criterion) -> Iterator[Sample]:
+def _limits(rollout: RolloutState, criterion: Criterion) -> Iterator[Sample]:
     """The limits of a criterion; of one that compares only where what it compares with is known."""
     limit = criterion_limit(criterion, _reference(rollout, criterion))
     if limit is None:
@@ -238,7 +238,7 @@ def _limits(rollout: Tracked, criterion: Criterion) -> Iterator[Sample]:
             yield "modelrollout_criterion_limit", (criterion.name, bound), number
 
 
-def _reference(rollout: Tracked, criterion: Criterion) -> float | None:
+def _reference(rollout: RolloutState, criterion: Criterion) -> float | None:
     if criterion.compare is None:
         return None
     if criterion.compare.to is CompareTo.BASELINE:

@@ -8,15 +8,15 @@ from dataclasses import replace
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.endpoints import ReadyEndpoints
-from modelrollout.cluster.parking import Parking
 from modelrollout.cluster.views import DeploymentView
+from modelrollout.cluster.workloads.standby import Parking
 from modelrollout.decision import shadow_name, shadow_version
 from modelrollout.decision.types import JobResult, Observation, Problem, Workload
-from modelrollout.operator.problems import Inspector
+from modelrollout.operator.preflight import Inspector
 from modelrollout.operator.reach_checks import uneven_traffic
-from modelrollout.operator.store import RolloutStore, Tracked
+from modelrollout.operator.rollouts import RolloutState, RolloutStore
 
-JobReader = Callable[[Tracked], Mapping[str, JobResult]]
+JobReader = Callable[[RolloutState], Mapping[str, JobResult]]
 
 
 class Observer:
@@ -39,7 +39,7 @@ class Observer:
         self._inspector = inspector
         self._jobs = jobs
 
-    def observe(self, rollout: Tracked) -> Observation:
+    def observe(self, rollout: RolloutState) -> Observation:
         """What is known now. No request is made."""
         service = rollout.service_name or ""
         endpoints = self._cache.endpoints(rollout.namespace, service)
@@ -66,7 +66,7 @@ class Observer:
             clock_uncertain=self._clock.uncertain,
         )
 
-    async def look_again(self, rollout: Tracked) -> None:
+    async def look_again(self, rollout: RolloutState) -> None:
         """Reads what clients reach from the API server: a watch may be late.
 
         Raises:
@@ -75,15 +75,15 @@ class Observer:
         if rollout.service_name is not None:
             await self._cache.read_endpoints(rollout.namespace, rollout.service_name)
 
-    async def look_for_kept_pods(self, rollout: Tracked) -> None:
+    async def look_for_kept_pods(self, rollout: RolloutState) -> None:
         """Reads from the API server which pods run outside the Service. Raises as `look_again` does."""
         await self._parking.look_again(rollout.ref)
 
-    def _problems(self, rollout: Tracked) -> tuple[Problem, ...]:
+    def _problems(self, rollout: RolloutState) -> tuple[Problem, ...]:
         found = self._inspector.problems(rollout)
         return found if rollout.trouble is None else (*found, rollout.trouble[0])
 
-    def _workloads(self, rollout: Tracked, endpoints: ReadyEndpoints) -> dict[str, Workload]:
+    def _workloads(self, rollout: RolloutState, endpoints: ReadyEndpoints) -> dict[str, Workload]:
         found = {name: self._workload(rollout, name, endpoints) for name in rollout.deployments()}
         shadow = self._cache.deployments.get(rollout.namespace, shadow_name(rollout.name))
         if shadow is not None:  # not behind the Service: its own pods count
@@ -93,7 +93,7 @@ class Observer:
             found[shadow.name] = replace(found[shadow.name], ready=shadow.ready if ours else 0)
         return found
 
-    def _workload(self, rollout: Tracked, name: str, endpoints: ReadyEndpoints) -> Workload:
+    def _workload(self, rollout: RolloutState, name: str, endpoints: ReadyEndpoints) -> Workload:
         seen = self._cache.deployments.get(rollout.namespace, name)
         if seen is None:
             return Workload(name=name, exists=False)
@@ -126,18 +126,18 @@ class Observer:
             return max(0, deployment.ready - parked)
         return endpoints.ready.get(deployment.name, 0)
 
-    def _copies(self, rollout: Tracked) -> frozenset[str]:
+    def _copies(self, rollout: RolloutState) -> frozenset[str]:
         made = (self._cache.deployments.get(rollout.namespace, one.name) for one in rollout.status.owned)
         return frozenset(view.name for view in made if view is not None and view.rollout == rollout.name)
 
-    def _selector(self, rollout: Tracked) -> str | None:
+    def _selector(self, rollout: RolloutState) -> str | None:
         service = self._cache.services.get(rollout.namespace, rollout.service_name or "")
         if service is None or not service.selector:
             return None
         return ",".join(f"{key}={value}" for key, value in sorted(service.selector.items()))
 
 
-def _foreign(rollout: Tracked, endpoints: ReadyEndpoints) -> tuple[str, ...]:
+def _foreign(rollout: RolloutState, endpoints: ReadyEndpoints) -> tuple[str, ...]:
     """What clients reach besides the versions of the rollout, one text an endpoint."""
     own = set(rollout.deployments()) - {shadow_name(rollout.name)}
     others = [

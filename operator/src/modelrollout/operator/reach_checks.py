@@ -11,7 +11,7 @@ from modelrollout.api.conditions import Reason
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.views import DeploymentView, ServiceView
 from modelrollout.decision.types import Problem
-from modelrollout.operator.store import Tracked
+from modelrollout.operator.rollouts import RolloutState
 
 UNEVEN: Final = {
     "sessionAffinity": (
@@ -51,7 +51,7 @@ def uneven_traffic(service: ServiceView | None) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def overlapping_selectors(rollout: Tracked, cache: ClusterCache) -> Iterator[Problem]:
+def overlapping_selectors(rollout: RolloutState, cache: ClusterCache) -> Iterator[Problem]:
     """Why the pods of one version would be taken for the other's; nothing if they cannot be."""
     spec, status = rollout.spec, rollout.status
     assert spec is not None
@@ -76,7 +76,7 @@ def overlapping_selectors(rollout: Tracked, cache: ClusterCache) -> Iterator[Pro
             )
 
 
-def _made_apart(other: DeploymentView, rollout: Tracked, *, one_is: bool) -> bool:
+def _made_apart(other: DeploymentView, rollout: RolloutState, *, one_is: bool) -> bool:
     """Whether `other` is a copy that the operator made: it adds a label to those of its original.
 
     The original's selector matches the copy's pods, which hurts only where the original is the candidate and
@@ -87,7 +87,7 @@ def _made_apart(other: DeploymentView, rollout: Tracked, *, one_is: bool) -> boo
     return is_copy and not (one_is and spec is not None and spec.validations)
 
 
-def ambiguous_names(rollout: Tracked, cache: ClusterCache, names: Sequence[str]) -> Iterator[Problem]:
+def ambiguous_names(rollout: RolloutState, cache: ClusterCache, names: Sequence[str]) -> Iterator[Problem]:
     """Deployments whose pods cannot be told from another's: Kubernetes cuts long names of pods."""
     for name in names:
         others = cache.namesakes(rollout.namespace, name)

@@ -16,18 +16,18 @@ from modelrollout.api.constants import FINALIZER
 from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ForbiddenError
-from modelrollout.cluster.jobs import LOOK_EVERY
-from modelrollout.cluster.lease import Leadership
+from modelrollout.cluster.leader_election import Leadership
+from modelrollout.cluster.workloads.validation_jobs import LOOK_EVERY
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
 from modelrollout.decision import decide, ends_rollback, other_copies, rests_on_endpoints
 from modelrollout.decision.types import Decision
-from modelrollout.operator.act import Actor
 from modelrollout.operator.announcer import Announcer
+from modelrollout.operator.events import Reporter
+from modelrollout.operator.executor import Actor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.observe import Observer
-from modelrollout.operator.problems import Inspector
-from modelrollout.operator.report import Reporter
-from modelrollout.operator.store import RolloutStore, Tracked
+from modelrollout.operator.preflight import Inspector
+from modelrollout.operator.rollouts import RolloutState, RolloutStore
 
 UNSAVED_SECONDS: Final = 5.0
 """Seconds between attempts to write a status that the API server forbids to write."""
@@ -39,7 +39,7 @@ FRESH_AGAIN: Final = 0.5
 LAST_EVENTS_SECONDS: Final = 2.0
 
 
-def keep_failure(decision: Decision, rollout: Tracked) -> tuple[Decision, bool]:
+def keep_failure(decision: Decision, rollout: RolloutState) -> tuple[Decision, bool]:
     """The decision with the condition that tells of a failure to carry out the one before; whether there is
     such a failure.
 
@@ -80,7 +80,7 @@ class Reconciler:
         self._leadership = leadership
         self._clock = clock
 
-    async def tick(self, rollout: Tracked) -> float | None:
+    async def tick(self, rollout: RolloutState) -> float | None:
         """Returns the seconds until the next tick by the clock; None if only a change makes one."""
         if rollout.deleting and FINALIZER not in rollout.finalizers:
             return None  # nothing of ours holds it
@@ -113,7 +113,7 @@ class Reconciler:
             wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
         return wait
 
-    async def _decide_on_what_is_so(self, rollout: Tracked) -> Decision:
+    async def _decide_on_what_is_so(self, rollout: RolloutState) -> Decision:
         """The decision; what cannot be undone rests on the API server's answer, not on a watch."""
         decision = self._decide(rollout)
         on_endpoints = rests_on_endpoints(rollout.status, decision.status)
@@ -127,7 +127,7 @@ class Reconciler:
         self._leadership.require()
         return self._decide(rollout)
 
-    def _decide(self, rollout: Tracked) -> Decision:
+    def _decide(self, rollout: RolloutState) -> Decision:
         return decide(
             spec=rollout.spec,
             status=rollout.status,
@@ -135,7 +135,7 @@ class Reconciler:
             now=self._clock.now(),
         )
 
-    async def _persist(self, rollout: Tracked, decision: Decision) -> None:
+    async def _persist(self, rollout: RolloutState, decision: Decision) -> None:
         """Status, only where it changed; before it, the finalizer where deletion will need one."""
         if _holds(decision.status) and not rollout.deleting and FINALIZER not in rollout.finalizers:
             finalizers = with_finalizer(rollout.finalizers)
@@ -147,7 +147,7 @@ class Reconciler:
             rollout.set_status(decision.status, version)
             self._store.refresh_claims(rollout)
 
-    async def _write_status(self, rollout: Tracked, decision: Decision) -> str:
+    async def _write_status(self, rollout: RolloutState, decision: Decision) -> str:
         """The new resourceVersion. Traffic returns to stable also where that may not be written down.
 
         It is remembered instead, and written as soon as that is allowed again.
@@ -165,7 +165,7 @@ class Reconciler:
         rollout.unsaved = False
         return version
 
-    async def _let_go(self, rollout: Tracked, decision: Decision) -> None:
+    async def _let_go(self, rollout: RolloutState, decision: Decision) -> None:
         """The finalizer goes once nothing is under way any more and no copy is left to delete."""
         over = decision.finalized if rollout.deleting else not _holds(decision.status)
         if FINALIZER in rollout.finalizers and over:
@@ -175,7 +175,7 @@ class Reconciler:
             rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
             rollout.finalizers = finalizers
 
-    def _next(self, rollout: Tracked, decision: Decision) -> float | None:
+    def _next(self, rollout: RolloutState, decision: Decision) -> float | None:
         """Seconds to the next tick: when criteria are due again, or earlier where the clock changes
         something.
         """

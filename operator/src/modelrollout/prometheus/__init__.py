@@ -3,8 +3,8 @@
 from modelrollout.prometheus.client import PrometheusClient, RequestHooks
 from modelrollout.prometheus.errors import FailureKind, PrometheusError, TemplateError, UnknownTargetError
 from modelrollout.prometheus.evaluator import Answer, Evaluator, EvaluatorOptions
-from modelrollout.prometheus.lane import Limits
 from modelrollout.prometheus.queries import CriterionQuery, RolloutQueries, build_query, build_rollout
+from modelrollout.prometheus.request_queue import Limits
 from modelrollout.prometheus.samples import error_sample
 from modelrollout.prometheus.targets import PrometheusTarget, PrometheusTargets, TargetAuth
 from modelrollout.prometheus.templating import QueryContext, pod_regex

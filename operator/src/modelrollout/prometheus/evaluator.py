@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from modelrollout.decision.types import Sample, SampleState
-from modelrollout.prometheus.batch import Rendered, evaluated_at, newest_scrape, render_questions
+from modelrollout.prometheus.batcher import Rendered, evaluated_at, newest_scrape, render_questions
 from modelrollout.prometheus.client import PrometheusClient, RequestHooks
 from modelrollout.prometheus.errors import PrometheusError, UnknownTargetError
 from modelrollout.prometheus.history import fetch_history
-from modelrollout.prometheus.lane import Lane, Limits, Now, Reply, Waiting, utc_now
-from modelrollout.prometheus.phase import ScrapePhase
 from modelrollout.prometheus.queries import RolloutQueries
+from modelrollout.prometheus.request_queue import Limits, Now, Reply, RequestQueue, Waiting, utc_now
 from modelrollout.prometheus.samples import error_sample, sample_of, stale
+from modelrollout.prometheus.scrape_timing import ScrapeTiming
 from modelrollout.prometheus.targets import PrometheusTargets
 
 _MISSED_SCRAPES: Final = 5
@@ -61,7 +61,7 @@ class _Known:
     """What is remembered of one rollout between evaluations."""
 
     rendered: Rendered
-    phase: ScrapePhase = field(default_factory=ScrapePhase)
+    phase: ScrapeTiming = field(default_factory=ScrapeTiming)
     clock_offset: float = 0.0  # Prometheus' clock minus ours, at the last answer
 
 
@@ -80,7 +80,7 @@ class Evaluator:
         self._targets = targets
         self._options = options or EvaluatorOptions()
         self._hooks = hooks
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, RequestQueue] = {}
         self._known: dict[str, _Known] = {}
 
     async def evaluate(
@@ -139,7 +139,7 @@ class Evaluator:
                 sentences[name] = sample_of(query, outcomes, reply.at).message
         return sentences
 
-    def _stale_after(self, phase: ScrapePhase) -> float:
+    def _stale_after(self, phase: ScrapeTiming) -> float:
         if phase.period is None:
             return self._options.unknown_stale
         return max(self._options.least_stale, _MISSED_SCRAPES * phase.period)
@@ -198,10 +198,10 @@ class Evaluator:
             await lane.close()
         self._lanes.clear()
 
-    def _lane(self, name: str) -> Lane:
+    def _lane(self, name: str) -> RequestQueue:
         if (lane := self._lanes.get(name)) is None:
             client = PrometheusClient(self._targets.get(name), self._hooks)
-            lane = self._lanes[name] = Lane(client, self._options.limits, now=self._now)
+            lane = self._lanes[name] = RequestQueue(client, self._options.limits, now=self._now)
         return lane
 
     def _recall(self, rollout: RolloutQueries) -> _Known:
@@ -211,7 +211,7 @@ class Evaluator:
         elif known.rendered.rollout is not rollout:
             same_pods = known.rendered.rollout.freshness == rollout.freshness
             known.rendered = render_questions(rollout)
-            known.phase = known.phase if same_pods else ScrapePhase()
+            known.phase = known.phase if same_pods else ScrapeTiming()
         return known
 
 
@@ -220,7 +220,7 @@ def _unasked(rollout: RolloutQueries, name: str, at: datetime) -> Sample:
 
 
 async def _ask(
-    lane: Lane, rendered: Rendered, names: Collection[str], patience: float, *, trial: bool = False
+    lane: RequestQueue, rendered: Rendered, names: Collection[str], patience: float, *, trial: bool = False
 ) -> Reply:
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     lane.put(Waiting(rendered, rendered.chosen(names), future, trial), patience)

@@ -10,8 +10,8 @@ from typing import Final
 from modelrollout.decision.types import Point
 from modelrollout.prometheus.client import PrometheusClient, RangeQuery, Series
 from modelrollout.prometheus.errors import FailureKind, PrometheusError
-from modelrollout.prometheus.joining import ID_LABEL, is_self_contained, joined, labelled
 from modelrollout.prometheus.queries import CriterionQuery
+from modelrollout.prometheus.query_union import ID_LABEL, is_self_contained, joined, labelled
 
 MOST_POINTS: Final = 120
 _LEAST_STEP: Final = 1.0

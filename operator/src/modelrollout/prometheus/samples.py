@@ -9,8 +9,8 @@ from typing import Final
 
 from modelrollout.decision.types import Sample, SampleState
 from modelrollout.prometheus.errors import FailureKind, PrometheusError
-from modelrollout.prometheus.joining import NOTHING, Answer
 from modelrollout.prometheus.queries import CriterionQuery
+from modelrollout.prometheus.query_union import NOTHING, Answer
 
 Outcome = Answer | PrometheusError
 

@@ -1,0 +1,1 @@
+"""`kubectl modelrollout report`: one page that says what happened in a run."""

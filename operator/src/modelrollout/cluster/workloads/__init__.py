@@ -1,0 +1,1 @@
+"""What the operator makes in a cluster: candidate copies, the shadow, standby pods, validation Jobs."""

@@ -1,0 +1,252 @@
+"""Decides who is ticked when, and keeps what goes wrong with one rollout away from all others."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import time
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from modelrollout.api.conditions import ConditionType, Reason, set_condition
+from modelrollout.api.constants import PLURAL
+from modelrollout.cluster import resources
+from modelrollout.cluster.cache import EVERYTHING
+from modelrollout.cluster.clock import ServerClock
+from modelrollout.cluster.errors import (
+    ApiError,
+    ApiUnavailableError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    NotLeaderError,
+)
+from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.leader_election import Leadership
+from modelrollout.cluster.writer import Writer
+from modelrollout.operator.events import Reporter
+from modelrollout.operator.metrics import OperatorMetrics
+from modelrollout.operator.reconcile import Reconciler
+from modelrollout.operator.rollouts import Key, RolloutState, RolloutStore
+from modelrollout.operator.workqueue import Scheduler
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 45.0
+"""A tick that takes longer is cancelled and counts as failed."""
+SETTLE_SECONDS: Final = 0.02
+"""Changes come in bursts; a tick waits this long for the rest of one."""
+LONGEST_BACKOFF: Final = 60.0
+FIRST_RESYNCS: Final = (10.0, 30.0, 60.0)
+STARTS_PER_SECOND: Final = 300.0
+PAGE: Final = "250"
+
+
+class Engine:
+    """Connects the watches, the scheduler, the lease and the reconciler."""
+
+    def __init__(  # noqa: PLR0913 - the parts it connects, by name
+        self,
+        *,
+        api: FencedApi,
+        store: RolloutStore,
+        writer: Writer,
+        reporter: Reporter,
+        leadership: Leadership,
+        metrics: OperatorMetrics,
+        scopes: tuple[str | None, ...],
+        clock: ServerClock | None = None,
+    ) -> None:
+        self._clock = clock or ServerClock.local()
+        self._api = api
+        self._store = store
+        self._writer = writer
+        self._reporter = reporter
+        self._leadership = leadership
+        self._metrics = metrics
+        self._scopes = scopes
+        self._jitter = random.Random()  # noqa: S311 - spreads retries, no secret
+        self._reconciler: Reconciler | None = None
+        self.scheduler: Scheduler[Key] = Scheduler(self._tick, observe_lag=metrics.tick_lag.observe)
+
+    def use(self, reconciler: Reconciler) -> None:
+        """The reconciler, which is made from parts that need the engine's callbacks."""
+        self._reconciler = reconciler
+
+    def rollout_changed(self, key: Key) -> None:
+        """A ModelRollout is new or changed."""
+        if self._leadership.held:
+            self.scheduler.wake(key)
+
+    def object_changed(self, kind: str, namespace: str, name: str) -> None:
+        """A Deployment, a Service (or its endpoints) or a Job changed: wakes the rollouts it concerns."""
+        if not self._leadership.held:
+            return
+        if kind == EVERYTHING:
+            self._wake_all()
+            return
+        if kind == "rollouts":
+            if self._store.get((namespace, name)) is not None:
+                self.scheduler.wake((namespace, name), SETTLE_SECONDS)
+            return
+        for rollout in self._store.claimants(kind, namespace, name):
+            self.scheduler.wake(rollout.key, SETTLE_SECONDS)
+
+    async def lead(self) -> None:
+        """Ticks while this replica holds the lease, until cancelled."""
+        while True:
+            await self._leadership.acquired.wait()
+            logger.info("This replica acts from now on (%d ModelRollouts).", len(self._store))
+            await self._settle_claims()
+            self._wake_all()
+            self.scheduler.resume()
+            await self._leadership.lost.wait()
+            self.scheduler.pause()
+            logger.info("This replica waits from now on.")
+
+    async def resync(self, every: float, *, surprised: Callable[[str], None]) -> None:
+        """Lists all ModelRollouts now and then: finds what a broken watch lost.
+
+        Sooner after the start, when a watch is most likely to be missing. `surprised` is called with
+        each resourceVersion in the list that the watch had not told.
+        """
+        for pause in itertools.chain(FIRST_RESYNCS, itertools.repeat(every)):
+            await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
+            try:
+                for version in await self.list_rollouts():
+                    surprised(version)
+            except ApiError as error:
+                logger.warning("The ModelRollouts could not be listed: %s", error)
+
+    async def list_rollouts(self) -> list[str]:
+        """Takes in every ModelRollout there is, forgets those that are gone; the resourceVersions that were
+        new.
+        """
+        known = {rollout.key: rollout.uid for rollout in self._store}
+        seen: set[Key] = set()
+        news: list[str] = []
+        for namespace in self._scopes:
+            query = {"limit": PAGE}
+            while True:
+                page = await self._api.get(resources.collection(resources.ROLLOUTS, PLURAL, namespace), query)
+                for obj in page["items"]:
+                    seen.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+                    if self._store.apply(obj):
+                        news.append(str(obj["metadata"]["resourceVersion"]))
+                if not page["metadata"].get("continue"):
+                    break
+                query["continue"] = page["metadata"]["continue"]
+        for key in known.keys() - seen:
+            await self._look_again(key)
+        return news
+
+    async def _settle_claims(self) -> None:
+        """Know what every rollout has in use before the first tick, so that none takes what another uses."""
+        for number, rollout in enumerate(tuple(self._store)):
+            self._store.refresh_claims(rollout)
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+
+    def _wake_all(self) -> None:
+        """Those with a run under way first; the rest in the course of some seconds."""
+        busy = sum(not rollout.finished for rollout in self._store)
+        for rollout in self._store:
+            share = zlib.crc32(rollout.uid.encode()) / 2**32
+            if rollout.finished:
+                after = (busy + share * len(self._store)) / STARTS_PER_SECOND
+            else:
+                after = share * busy / STARTS_PER_SECOND
+            self.scheduler.wake(rollout.key, after)
+
+    async def _tick(self, key: Key) -> float | None:
+        rollout = self._store.get(key)
+        if rollout is None or not self._leadership.held or self._reconciler is None:
+            return None
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(TICK_SECONDS):
+                wait = await self._reconciler.tick(rollout)
+        except NotLeaderError:
+            return None
+        except ConflictError as error:
+            logger.debug("%s changed meanwhile and is looked at again: %s", rollout.name, error)
+            self._metrics.ticks.labels("conflict").inc()
+            await self._look_again(key)
+            return 0.05 * self._jitter.uniform(0.5, 1.5)
+        except NotFoundError as error:
+            await self._look_again(key)
+            if self._store.get(key) is None:
+                return None
+            if rollout.failures == 0:  # something was deleted under our hands; the watch tells in a moment
+                rollout.failures = 1
+                return 0.25
+            return await self._failed(rollout, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other rollouts go on
+            return await self._failed(rollout, error)
+        finally:
+            self._metrics.tick_seconds.observe(time.monotonic() - started)
+        rollout.failures = 0
+        self._metrics.ticks.labels("done").inc()
+        return wait
+
+    async def _look_again(self, key: Key) -> None:
+        """Reads one ModelRollout from the API server; forgets it if it is gone."""
+        try:
+            self._store.apply(await self._api.get(resources.rollout(*key)))
+        except NotFoundError:
+            self._store.remove(key)
+        except ApiError as error:
+            logger.debug("%s could not be read: %s", key[1], error)
+
+    async def _failed(self, rollout: RolloutState, error: Exception) -> float:
+        """Makes a failed tick visible and returns the seconds until the next attempt."""
+        rollout.failures += 1
+        wait: float = min(LONGEST_BACKOFF, 0.5 * 2 ** min(rollout.failures, 10)) * self._jitter.uniform(
+            0.75, 1.25
+        )
+        fields = {"namespace": rollout.namespace, "rollout": rollout.name}
+        self._metrics.ticks.labels("error").inc()
+        if isinstance(error, ApiUnavailableError):
+            logger.warning(
+                "The API server does not answer; next attempt in %.1f s: %s", wait, error, extra=fields
+            )
+            return min(wait, 5.0)
+        expected = isinstance(error, ApiError | TimeoutError)
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        logger.error(
+            "A tick failed (%d in a row); next attempt in %.1f s: %s",
+            rollout.failures,
+            wait,
+            text,
+            extra=fields,
+            exc_info=None if expected else error,
+        )
+        reason = Reason.FORBIDDEN if isinstance(error, ForbiddenError) else Reason.TICK_FAILED
+        await self._show_failure(rollout, text, reason=reason)
+        return wait
+
+    async def _show_failure(self, rollout: RolloutState, text: str, *, reason: Reason) -> None:
+        status = rollout.status
+        if rollout.status_unreadable:
+            return  # what is there is worth more than what could be written
+        conditions = set_condition(
+            status.conditions,
+            type_=ConditionType.STALLED,
+            status=True,
+            reason=reason,
+            message=f"The operator failed to work on this object and tries again: {text}"[:1000],
+            now=self._clock.now(),
+            generation=rollout.generation,
+        )
+        if conditions is status.conditions:
+            return
+        try:
+            changed = status.model_copy(update={"conditions": conditions})
+            version = await self._writer.write_status(rollout.ref, changed.to_json())
+            rollout.set_status(changed, version)
+            self._reporter.warn(rollout, reason, text)
+        except (ApiError, NotLeaderError) as failure:
+            logger.debug("The failure could not be written into status: %s", failure)

@@ -1,0 +1,207 @@
+"""The engine: what goes wrong with one rollout is shown there and hurts no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from modelrollout.cluster import resources
+from modelrollout.cluster.cache import ClusterCache
+from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, NotFoundError, NotLeaderError
+from modelrollout.cluster.fence import FencedApi
+from modelrollout.cluster.leader_election import Leadership
+from modelrollout.cluster.writer import Writer
+from modelrollout.operator.controller import Engine
+from modelrollout.operator.events import Reporter
+from modelrollout.operator.metrics import OperatorMetrics
+from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from tests.support.fake_kube import FakeKube
+from tests.unit.test_operator_rollouts import stored
+
+
+class Ticks:
+    """Stands in for the reconciler: raises what the test wants, per rollout."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, list[Exception]] = {}
+        self.done: list[str] = []
+
+    async def tick(self, rollout: RolloutState) -> float | None:
+        waiting = self.errors.get(rollout.name)
+        if waiting:
+            raise waiting.pop(0)
+        self.done.append(rollout.name)
+        return None
+
+
+class World:
+    """An engine over a fake API server."""
+
+    def __init__(self) -> None:
+        self.api: Any = FakeKube()
+        self.leadership = Leadership()
+        self.store = RolloutStore(
+            changed=lambda key: self.engine.rollout_changed(key),  # noqa: PLW0108 - there is no engine yet
+            forgotten=lambda old: self.engine.scheduler.forget(old.key),
+        )
+        self.metrics = OperatorMetrics(lambda: self.store, lambda: self.leadership.held)
+        cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
+        fenced = FencedApi(self.api, self.leadership)
+        writer = Writer(fenced, cache)
+        self.engine = Engine(
+            api=fenced,
+            store=self.store,
+            writer=writer,
+            reporter=Reporter(writer, self.metrics),
+            leadership=self.leadership,
+            metrics=self.metrics,
+            scopes=(None,),
+        )
+        self.ticks = Ticks()
+        self.engine.use(self.ticks)  # type: ignore[arg-type]
+
+    def add(self, name: str) -> RolloutState:
+        self.store.apply(self.api.put(resources.rollout("ns", name), stored(name)))
+        rollout = self.store.get(("ns", name))
+        assert rollout is not None
+        return rollout
+
+    def count(self, outcome: str) -> float:
+        return float(
+            self.metrics.registry.get_sample_value("modelrollout_ticks_total", {"outcome": outcome}) or 0
+        )
+
+
+@asynccontextmanager
+async def leading() -> AsyncIterator[World]:
+    world = World()
+    tasks = [asyncio.create_task(world.engine.scheduler.run()), asyncio.create_task(world.engine.lead())]
+    world.leadership.extend(float("inf"))
+    await asyncio.sleep(0.02)
+    yield world
+    for task in tasks:
+        task.cancel()
+    await world.engine.scheduler.drain(0.1)
+
+
+async def until(check: Any) -> None:
+    async with asyncio.timeout(10):
+        while not check():  # noqa: ASYNC110 - anything may make it true
+            await asyncio.sleep(0.01)
+
+
+async def test_an_error_is_shown_counted_and_overcome_and_others_go_on() -> None:
+    async with leading() as world:
+        world.ticks.errors["bad"] = [RuntimeError("boom")]
+        world.add("bad")
+        world.add("good")
+        await until(lambda: world.ticks.done == ["good", "bad"])
+        status = world.api.objects[resources.rollout("ns", "bad")]["status"]
+        condition = next(c for c in status["conditions"] if c["type"] == "Stalled")
+        assert condition["status"] == "True"
+        assert "boom" in condition["message"]
+        assert (world.count("error"), world.count("done")) == (1, 2)
+
+
+async def test_the_same_error_again_writes_nothing_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with leading() as world:
+        world.ticks.errors["bad"] = [RuntimeError("boom")] * 2
+        rollout = world.add("bad")
+        await until(lambda: world.ticks.done)
+        writes = [path for method, path in world.api.writes() if path.endswith("/status")]
+        assert len(writes) == 1
+        assert rollout.failures == 0
+        assert caplog.text.count("boom") >= 2
+
+
+async def test_a_conflict_reads_the_object_again_and_is_no_error() -> None:
+    async with leading() as world:
+        world.ticks.errors["one"] = [ConflictError(409, "Conflict", "changed")]
+        rollout = world.add("one")
+        world.api.put(resources.rollout("ns", "one"), stored("one", replicas=9, meta={"generation": 2}))
+        await until(lambda: world.ticks.done)
+        assert rollout.spec is not None and rollout.spec.replicas == 9
+        assert (world.count("conflict"), world.count("error")) == (1, 0)
+
+
+async def test_an_outage_is_waited_for_without_a_write() -> None:
+    async with leading() as world:
+        world.ticks.errors["one"] = [ApiUnavailableError(503, "", "down")]
+        world.add("one")
+        await until(lambda: world.ticks.done)
+        assert world.api.writes() == []
+
+
+async def test_an_object_that_is_gone_is_forgotten() -> None:
+    async with leading() as world:
+        world.ticks.errors["one"] = [NotFoundError(404, "NotFound", "gone")]
+        world.add("one")
+        del world.api.objects[resources.rollout("ns", "one")]
+        await until(lambda: len(world.store) == 0)
+        assert len(world.engine.scheduler) == 0
+
+
+async def test_nothing_is_ticked_without_the_lease_and_everything_with_it() -> None:
+    async with leading() as world:
+        world.leadership.end()
+        await asyncio.sleep(0.02)
+        world.add("one")
+        world.add("two")
+        world.engine.object_changed("deployments", "ns", "emotion-1")
+        await asyncio.sleep(0.2)
+        assert world.ticks.done == []
+        world.leadership.extend(float("inf"))
+        await until(lambda: sorted(world.ticks.done) == ["one", "two"])
+
+
+async def test_a_lease_lost_in_the_middle_of_a_tick_is_no_error() -> None:
+    async with leading() as world:
+        world.ticks.errors["one"] = [NotLeaderError("lost")]
+        world.add("one")
+        await until(lambda: not world.ticks.errors["one"])
+        await asyncio.sleep(0.05)
+        assert world.count("error") == 0
+
+
+async def test_a_change_wakes_those_that_name_the_object_and_nobody_else() -> None:
+    async with leading() as world:
+        for name in ("one", "two"):
+            world.api.put(resources.rollout("ns", name), stored(name, service=name, stable=f"{name}-1"))
+            world.store.apply(world.api.objects[resources.rollout("ns", name)])
+            rollout = world.store.get(("ns", name))
+            assert rollout is not None
+            world.store.refresh_claims(rollout)
+        await until(lambda: len(world.ticks.done) >= 2)
+        await asyncio.sleep(0.2)
+        world.ticks.done.clear()
+        world.engine.object_changed("deployments", "ns", "two-1")
+        world.engine.object_changed("services", "ns", "unknown")
+        await asyncio.sleep(0.2)
+        assert world.ticks.done == ["two"]
+
+
+async def test_a_list_finds_what_the_watch_did_not_tell() -> None:
+    async with leading() as world:
+        path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)
+        items = [stored("lost", version=5)]
+        world.api.objects[path] = {"metadata": {}, "items": items}
+        world.add("gone")
+        del world.api.objects[resources.rollout("ns", "gone")]
+        assert await world.engine.list_rollouts() == ["5"]
+        assert [rollout.name for rollout in world.store] == ["lost"]
+        assert await world.engine.list_rollouts() == []
+
+
+async def test_the_list_is_repeated_for_ever_and_tells_what_surprised_it() -> None:
+    async with leading() as world:
+        path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)
+        world.api.objects[path] = {"metadata": {}, "items": [stored("lost", version=5)]}
+        surprises: list[str] = []
+        task = asyncio.create_task(world.engine.resync(0.01, surprised=surprises.append))
+        await until(lambda: len([1 for _, seen, _ in world.api.requests if seen == path]) >= 6)
+        task.cancel()
+        assert surprises == ["5"]
