@@ -4,10 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 2
+# Tests on clusters mostly wait: for pods, scrapes and steps. Each worker has a control plane of its own (0.5 GiB).
+CLUSTER_WORKERS ?= 4
 # What the demo is run with: `make demo ARGS="--replicas 4"`.
 ARGS ?=
 export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/devcluster/src:$(CURDIR)/hack/demo/src:$(CURDIR)/hack/release/src
 PYTEST := $(PY) -m pytest
+# Tests one by one, the longest first; those of a group together, since they share what takes long to start.
+ONE_BY_ONE := --dist loadgroup --no-loadscope-reorder
 # RETRY=1 runs what failed on real processes and clusters once more, alone; the first failure stays in the log.
 RETRY ?=
 AGAIN := $(if $(RETRY),$(PYTEST) --last-failed --last-failed-no-failures=none,false)
@@ -29,20 +33,20 @@ test: lint test-unit test-component test-cluster test-e2e test-devcluster ## Run
 ##@ Tests, one kind at a time (a test needs what its folder says)
 .PHONY: check lint test-unit test-component test-cluster test-e2e test-devcluster coverage nightly
 check: lint ## Format, lint, types, layers and the unit tests with few random examples: two minutes
-	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) -m unit tests
+	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) tests/unit
 lint: venv ## Format, lint, types, layers
 	@hack/step "Format (ruff format)" .venv/bin/ruff format --check .
 	@hack/step "Lint (ruff check)" .venv/bin/ruff check .
 	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/devcluster/src hack/demo/src hack/release/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
-	$(PYTEST) -n $(WORKERS) -m unit tests
+	$(PYTEST) -n $(WORKERS) tests/unit
 test-component: venv ## Tests with a real Prometheus, helm, Chromium and server processes
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m component tests || $(AGAIN) -m component tests
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/component || $(AGAIN) tests/component
 test-cluster: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m cluster tests || $(AGAIN) -m cluster tests
+	$(PYTEST) -n $(CLUSTER_WORKERS) $(ONE_BY_ONE) tests/cluster || $(AGAIN) tests/cluster
 test-e2e: venv ## Tests on real pods in a kind cluster
-	$(PYTEST) -m e2e tests || $(AGAIN) -m e2e tests
+	$(PYTEST) tests/e2e || $(AGAIN) tests/e2e
 test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devcluster), of all kinds
 	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not e2e" hack/devcluster/tests || $(AGAIN) -m "not e2e" hack/devcluster/tests
 	$(PYTEST) -m e2e hack/devcluster/tests || $(AGAIN) -m e2e hack/devcluster/tests

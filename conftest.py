@@ -1,4 +1,4 @@
-"""Marks every test by the folder it is in, so that folders and markers cannot disagree."""
+"""Marks every test by the folder it is in, so that both agree; orders the tests."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if not kinds:
         raise pytest.UsageError(f"{item.path}: expected one of the folders {', '.join(NEEDS)} below tests/")
     item.add_marker(kinds[0])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest begin first, so that at the end no worker is left alone with a long one."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("takes")
+    return float(marker.kwargs["seconds"]) if marker else 0.0

@@ -9,28 +9,15 @@ from typing import Any
 import pytest
 
 from tests.support import manifests
-from tests.support.cluster_tool import (  # noqa: F401 - fixtures
-    Cluster,
-    control_plane,
-    namespace,
-    prometheus_server,
-)
-from tests.support.crd import install
+from tests.support.cluster_tool import Cluster
 from tests.support.operator_process import OperatorProcess
 from tests.support.world import World
 
 StartOperator = Callable[..., OperatorProcess]
 
 
-@pytest.fixture(scope="session")
-def cluster_with_crd(control_plane: Cluster) -> Cluster:  # noqa: F811
-    """The control plane, knowing ModelRollouts."""
-    install(control_plane)
-    return control_plane
-
-
 @pytest.fixture
-def world(cluster_with_crd: Cluster, namespace: str) -> Iterator[World]:  # noqa: F811
+def world(cluster_with_crd: Cluster, namespace: str) -> Iterator[World]:
     """A fresh namespace."""
     world = World(cluster_with_crd, namespace)
     world.prepare_lease()

@@ -20,6 +20,8 @@ from modelrollout.api.spec import ModelRolloutSpec
 from tests.support.cluster_tool import Cluster
 from tests.support.crd import install
 
+pytestmark = [pytest.mark.xdist_group("invalid manifests"), pytest.mark.takes(seconds=30)]
+
 ROOT = Path(__file__).parents[3]
 INVALID = sorted((ROOT / "tests" / "data" / "invalid").glob("*.yaml"))
 SAMPLES = sorted((ROOT / "samples").glob("*.yaml"))

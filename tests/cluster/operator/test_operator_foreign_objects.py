@@ -90,6 +90,7 @@ def test_scenario_50_a_foreign_object_under_a_name_of_ours(
     assert unchanged(emotion, kind, name) == seen, "the end of the ModelRollout touched it"
 
 
+@pytest.mark.takes(seconds=21)
 def test_the_run_goes_on_once_the_name_is_free(emotion: World, operator: OperatorProcess) -> None:
     emotion.create(m.service("emotion-shadow", selector={"app": "theirs"}))
     emotion.create(m.rollout(plan=PLAN, shadow={"duration": "1s"}))

@@ -59,6 +59,7 @@ def test_a_failed_validation_stops_the_run_where_it_is(emotion: World, operator:
         assert len(jobs(emotion)) == 1
 
 
+@pytest.mark.takes(seconds=27)
 def test_an_image_that_cannot_be_pulled_is_said_and_not_passed(
     emotion: World, operator: OperatorProcess
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from modelrollout.cluster.views import parse_time
 from tests.cluster.operator.conftest import StartOperator
 from tests.support import manifests as m
@@ -20,6 +22,7 @@ def reached(world: World, weight: int) -> None:
     )
 
 
+@pytest.mark.takes(seconds=22)
 def test_a_restart_goes_on_with_the_clock_of_the_step(emotion: World, start_operator: StartOperator) -> None:
     operator = start_operator()
     emotion.create(m.rollout(plan=m.steps(50, duration="20s")))

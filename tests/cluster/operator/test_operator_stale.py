@@ -24,6 +24,7 @@ def api(emotion: World, tmp_path: Path) -> Iterator[FaultyApi]:
         yield faulty
 
 
+@pytest.mark.takes(seconds=90)
 @pytest.mark.parametrize("fault", ["denied", "frozen", "silent"])
 def test_scenario_48_a_watch_that_fails_is_said_and_nothing_advances_on_it(
     emotion: World, api: FaultyApi, start_operator: StartOperator, fault: str
@@ -54,6 +55,7 @@ def test_scenario_48_a_watch_that_fails_is_said_and_nothing_advances_on_it(
     assert operator.get("/readyz")[0] == 200
 
 
+@pytest.mark.takes(seconds=35)
 @pytest.mark.parametrize("kind", ["endpointslices", "deployments", "replicasets"])
 def test_scenario_48_a_rollback_is_carried_out_on_what_is_known(
     emotion: World, api: FaultyApi, start_operator: StartOperator, kind: str

@@ -1,4 +1,4 @@
-"""What the scenarios share: a control plane and a Prometheus a worker, a namespace and operator a test."""
+"""What the scenarios share: a Prometheus a worker, a namespace and operator a test."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster_tool import Cluster, control_plane, namespace  # noqa: F401 - fixtures
-from tests.support.crd import install
+from tests.support.cluster_tool import Cluster
 from tests.support.exporter import Exporter
 from tests.support.operator_process import OperatorProcess
 from tests.support.prometheus import Prometheus
@@ -24,23 +23,16 @@ def metrics() -> Iterator[tuple[Exporter, Prometheus]]:
         yield exporter, prometheus
 
 
-@pytest.fixture(scope="session")
-def crd(control_plane: Cluster) -> None:  # noqa: F811
-    """The resource, known to the API server."""
-    install(control_plane)
-
-
 @pytest.fixture
 def scene(
-    control_plane: Cluster,  # noqa: F811
-    crd: None,
-    namespace: str,  # noqa: F811
+    cluster_with_crd: Cluster,
+    namespace: str,
     metrics: tuple[Exporter, Prometheus],
     tmp_path: Path,
 ) -> Iterator[Scene]:
     """An empty stage; the operator is started by the test or by `operator`."""
     exporter, prometheus = metrics
-    world = World(control_plane, namespace)
+    world = World(cluster_with_crd, namespace)
     world.prepare_lease()
     with ExitStack() as stack:
         scene = Scene(world=world, exporter=exporter, prometheus=prometheus, directory=tmp_path, stack=stack)

@@ -100,6 +100,7 @@ def test_scenario_09_nan_or_an_empty_answer_holds(scene: Scene, answer: str) -> 
     scene.world.until_phase("Succeeded", seconds=60)
 
 
+@pytest.mark.takes(seconds=24)
 def test_scenario_10_prometheus_down_holds_and_resumes(
     scene: Scene, operator: OperatorProcess, metrics: tuple[object, Prometheus]
 ) -> None:

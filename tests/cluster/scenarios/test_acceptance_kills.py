@@ -15,6 +15,7 @@ from tests.support.scene import Scene, seconds_between
 KILLS = 200
 
 
+@pytest.mark.takes(seconds=210)
 @pytest.mark.timeout(1200)
 def test_scenario_29_killed_at_random_200_times_ends_where_it_would_have_ended(
     scene: Scene, operator: OperatorProcess

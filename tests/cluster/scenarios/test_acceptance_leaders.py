@@ -80,6 +80,7 @@ def test_scenario_53_abort_wins_over_promote_in_either_order(scene: Scene, order
         process.wait(60)
 
 
+@pytest.mark.takes(seconds=50)
 def test_scenario_52_a_deleted_lease_never_lets_two_act(scene: Scene) -> None:
     replicas = [scene.operator(f"operator-{number}") for number in range(2)]
     scene.world.until(lambda: any(one.leads() for one in replicas), what="one acts")
@@ -100,6 +101,7 @@ def test_scenario_52_a_deleted_lease_never_lets_two_act(scene: Scene) -> None:
     scene.world.until_phase("Succeeded", seconds=90)
 
 
+@pytest.mark.takes(seconds=22)
 @pytest.mark.timeout(300)
 def test_scenario_54_killed_right_after_any_status_write_every_transition_is_told(scene: Scene) -> None:
     """The write is done and the operator is dead before it sees the answer, each time."""
@@ -142,6 +144,7 @@ def test_scenario_54_killed_right_after_any_status_write_every_transition_is_tol
     assert {id_ for id_, entry in written.items() if "announcement" in entry} <= called
 
 
+@pytest.mark.takes(seconds=30)
 def test_scenario_51_a_new_leader_whose_clock_is_ahead_hastens_nothing(scene: Scene) -> None:
     ahead = 900
     first = scene.operator("operator-0")
@@ -151,7 +154,7 @@ def test_scenario_51_a_new_leader_whose_clock_is_ahead_hastens_nothing(scene: Sc
     reached = scene.at_weight(25)["step"]["reachedAt"]
     first.kill()
     environment = {"SKEW_SECONDS": str(ahead), "PYTHONPATH": f"{SKEWED}:{ROOT / 'operator' / 'src'}"}
-    second = scene.operator("operator-1", environment=environment)
+    second = scene.operator("operator-1", environment=environment, preloaded=False)
     second.wait_leading()
     said = scene.until(
         lambda s: condition(s, "ClockInSync").get("reason") == "ClockSkewed", what="the skew is said"

@@ -135,6 +135,7 @@ def test_scenario_30_agreement_under_75_per_cent_stops_before_step_1(scene: Scen
     assert scene.world.find("Service", "emotion-shadow") is None
 
 
+@pytest.mark.takes(seconds=27)
 def test_scenario_30_agreement_from_75_to_85_per_cent_pauses(scene: Scene) -> None:
     begin_in_the_shadow(scene, 0.8)
     status = only_stable_until(scene, lambda s: s["phase"] == "Paused")

@@ -104,6 +104,7 @@ def test_scenario_35_deleted_in_each_phase_leaves_all_traffic_on_stable(
     scene.world.until(lambda: scene.ready() == {stable: 4, other: 0}, what="all traffic on stable")
 
 
+@pytest.mark.takes(seconds=80)
 @pytest.mark.timeout(600)
 def test_scenario_37_an_unreachable_then_failing_api_server_changes_nothing_in_the_end(scene: Scene) -> None:
     with FaultyApi(scene.plane, scene.directory) as api:
@@ -219,6 +220,7 @@ def test_scenario_38_the_second_rollout_on_a_deployment_or_service_is_refused(
     )
 
 
+@pytest.mark.takes(seconds=25)
 def test_scenario_39_of_two_replicas_one_acts_and_the_other_takes_over(scene: Scene) -> None:
     first = scene.operator("operator-0")
     first.wait_leading()

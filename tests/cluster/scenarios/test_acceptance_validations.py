@@ -81,6 +81,7 @@ def test_scenario_15_a_validation_over_its_timeout_is_ended_and_stops_the_run(sc
         assert not scene.world.list("Job"), "it was run again by itself"
 
 
+@pytest.mark.takes(seconds=30)
 @pytest.mark.usefixtures("operator")
 def test_scenario_16_an_image_that_cannot_be_pulled_is_reported_within_a_minute_and_not_passed(
     scene: Scene,
@@ -121,6 +122,7 @@ def test_promote_goes_on_without_a_failed_validation_and_abort_goes_back(scene: 
         scene.on_stable()
 
 
+@pytest.mark.takes(seconds=25)
 def test_validations_run_exactly_once_per_step_and_run_while_the_operator_is_killed(
     scene: Scene, operator: OperatorProcess
 ) -> None:

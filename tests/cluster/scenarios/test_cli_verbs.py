@@ -216,6 +216,7 @@ def test_explain_says_in_one_sentence_what_it_waits_for(scene: Scene, plugin: Pl
     assert "Criterion value breached" in plugin.run("explain", "emotion").stdout
 
 
+@pytest.mark.takes(seconds=25)
 @pytest.mark.usefixtures("operator")
 def test_scenario_18_approval_required_waits_for_ever_and_promote_moves_exactly_one_step(
     scene: Scene, plugin: Plugin
@@ -268,6 +269,7 @@ def test_promote_ends_the_present_step_now(scene: Scene, plugin: Plugin) -> None
     assert scene.at_weight(50)["step"]["index"] == 1
 
 
+@pytest.mark.takes(seconds=45)
 @pytest.mark.usefixtures("operator")
 def test_pause_holds_and_resume_goes_on(scene: Scene, plugin: Plugin) -> None:
     scene.stage()

@@ -139,6 +139,7 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language == "sh" and block.mark("run") is not None]
 
 
+@pytest.mark.takes(seconds=32)
 def test_the_quickstart_works_from_begin_to_end(cluster: Cluster, path: str) -> None:
     for block in runnable(QUICKSTART):
         run(cluster, path, block)
@@ -177,6 +178,7 @@ def gone(cluster: Cluster) -> bool:
     return "modelrollouts" not in cluster.kubectl("get", "crd", "-o", "name")
 
 
+@pytest.mark.takes(seconds=20)
 def test_removal_by_helm_leaves_nothing(cluster: Cluster, path: str) -> None:
     run(cluster, path, runnable(QUICKSTART)[0])
     deploy_and_begin(cluster, path)
@@ -186,6 +188,7 @@ def test_removal_by_helm_leaves_nothing(cluster: Cluster, path: str) -> None:
     assert stable["spec"]["replicas"] == 4, "the traffic went back before the operator did"
 
 
+@pytest.mark.takes(seconds=20)
 def test_removal_by_kustomize_leaves_nothing(cluster: Cluster, path: str) -> None:
     cluster.kubectl("apply", "--server-side", "-k", str(CHARTS / "kustomize"))
     deploy_and_begin(cluster, path)
