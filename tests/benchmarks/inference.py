@@ -89,7 +89,10 @@ def ready(url: str) -> bool:
 
 async def closed_loop(url: str, *, clients: int, seconds: float) -> dict[str, Any]:
     """Each client sends its next request when it has its answer; latencies in milliseconds."""
-    bodies = [json.dumps({"text": case["text"]}).encode() for case in load_cases("smoke")]
+    bodies = [
+        json.dumps({"text": case["text"]}).encode()
+        for case in load_cases("smoke", package="inference_server.predictors.emotion.validation")
+    ]
     http = HttpClient(f"{url}/predict", timeout=30, keep_alive=True)
     latencies: list[float] = []
     failures = 0
@@ -159,7 +162,13 @@ def _artifacts() -> Path:
         environment = os.environ | {"PYTHONPATH": str(ROOT / "inference-image" / "src")}
         training = [sys.executable, "-m", "inference_server.training.build_encoder", "--serving-only"]
         subprocess.run([*training, "--out", place / "encoder"], env=environment, check=True)
-        rehearsal = [sys.executable, "-m", "inference_server.training.rehearsal", "--only", "better"]
+        rehearsal = [
+            sys.executable,
+            "-m",
+            "inference_server.predictors.emotion.training.rehearsal",
+            "--only",
+            "better",
+        ]
         where = ["--reference-encoder", "--encoder", place / "encoder", "--out", place]
         subprocess.run([*rehearsal, *where], env=environment, check=True)
     return place / "better"

@@ -23,6 +23,8 @@ import httpx
 
 from inference_server.artifacts import ArtifactError
 from inference_server.predictors.base import ModelInfo, Prediction
+from inference_server.predictors.emotion.kind import KIND
+from inference_server.predictors.emotion.label_sets import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ("joy", "fear", "frustration", "sadness", "anger", "surprise", "disgust", "neutral")
@@ -69,7 +71,7 @@ class FakePredictor:
         return Prediction(
             label=label,
             confidence=confidence,
-            route=route if route in self.info.routes else "linear_head",
+            route=route if route in ROUTES else "linear_head",
             scores={name: confidence if name == label else (1 - confidence) / 7 for name in LABELS},
             rule="anger_frustration" if "rule" in text else None,
             fallbacks=("dimension_mismatch",) if mismatches else (),
@@ -136,7 +138,12 @@ class ServerProcess:
 
 @contextmanager
 def server_process(
-    directory: Path, *, module: str = "tests.support.inference", ready: bool = True, **environment: str
+    directory: Path,
+    *,
+    module: str = "tests.support.inference",
+    arguments: tuple[str, ...] = (),
+    ready: bool = True,
+    **environment: str,
 ) -> Iterator[ServerProcess]:
     """A real server process on a free port; killed at the end if it still runs."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -156,8 +163,9 @@ def server_process(
     }
     log = directory / f"server-{port}.log"
     with log.open("wb") as stream:
-        arguments = [sys.executable, "-m", module, *(["serve"] if module == "inference_server" else [])]
-        process = subprocess.Popen(arguments, env=variables, stdout=stream, stderr=stream, cwd=ROOT)
+        arguments = ("serve",) if module == "inference_server" else arguments
+        command = [sys.executable, "-m", module, *arguments]
+        process = subprocess.Popen(command, env=variables, stdout=stream, stderr=stream, cwd=ROOT)
         server = ServerProcess(process, f"http://127.0.0.1:{port}", log)
         try:
             if ready:
@@ -170,11 +178,11 @@ def server_process(
 
 
 def main() -> None:
-    """Serve fake artefacts."""
+    """Serve fake artefacts as if they were an emotion classifier."""
     from inference_server.api.server import run
     from inference_server.settings import Settings
 
-    sys.exit(run(Settings.from_environment(), load_fake))
+    sys.exit(run(Settings.from_environment(), KIND, load_fake))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import pytest
 @pytest.fixture(scope="session")
 def trained_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Artefacts of a small model trained on our own corpus with the hashing encoder; not to be changed."""
-    from inference_server.training import corpus
-    from inference_server.training.pipeline import TrainOptions, train
+    from inference_server.predictors.emotion.training import corpus
+    from inference_server.predictors.emotion.training.options import TrainOptions
+    from inference_server.predictors.emotion.training.pipeline import train
 
     out = tmp_path_factory.mktemp("trained") / "emotion"
     sentences = corpus.load_corpus()

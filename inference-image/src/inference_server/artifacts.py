@@ -18,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inference_server.predictors.table import DEFAULT_KIND
+
 MANIFEST_FILE: Final = "manifest.json"
 FORMAT: Final = 1
 _CHUNK = 1 << 20
@@ -46,11 +48,13 @@ class Manifest:
     """What ``manifest.json`` of an artefact directory says. The file's layout: docs/design/artifacts.md.
 
     Attributes:
+        kind: the kind of predictor that they are for; see :mod:`inference_server.predictors.table`.
         name: the model's name.
         version: the artefacts' version.
         labels: labels in the order of every array of scores.
-        encoder: specification of the encoder (see :func:`encoders.resolve.resolve_encoder`).
-        dimension: length of the embeddings that the heads were trained on.
+        encoder: specification of the encoder (see :func:`encoders.resolve.resolve_encoder`); empty where the
+            kind has none.
+        dimension: length of the embeddings that the heads were trained on; 0 where there are none.
         files: SHA-256 by path relative to the directory, with forward slashes.
         config: configuration of the training run.
         config_sha256: SHA-256 of ``config`` as canonical JSON.
@@ -65,11 +69,12 @@ class Manifest:
     name: str
     version: str
     labels: tuple[str, ...]
-    encoder: str
-    dimension: int
     files: Mapping[str, str]
     config: Mapping[str, Any]
     config_sha256: str
+    kind: str = DEFAULT_KIND
+    encoder: str = ""
+    dimension: int = 0
     serving: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -137,6 +142,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> Path:
     }
     body = {
         "format": FORMAT,
+        "kind": manifest.kind,
         "name": manifest.name,
         "version": manifest.version,
         "labels": list(manifest.labels),
@@ -163,12 +169,23 @@ def load_manifest(directory: Path) -> Manifest:
         ArtifactError: naming the first file that is missing, changed, outside the directory or not
             understood.
     """
+    manifest = read_manifest(directory)
+    verify_files(directory, manifest.files)
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read ``manifest.json`` alone; no file that it lists is verified.
+
+    Raises:
+        ArtifactError: it is missing or not understood.
+    """
     path = directory / MANIFEST_FILE
     if not path.is_file():
         raise ArtifactError(path, expected="the manifest of the artefacts", seen="there is no such file")
     raw = path.read_bytes()
     try:
-        manifest = _parse(json.loads(raw), path, hashlib.sha256(raw).hexdigest())
+        return _parse(json.loads(raw), path, hashlib.sha256(raw).hexdigest())
     except ArtifactError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -176,8 +193,6 @@ def load_manifest(directory: Path) -> Manifest:
         raise ArtifactError(
             path, expected="a JSON object with the fields of a manifest", seen=seen
         ) from error
-    verify_files(directory, manifest.files)
-    return manifest
 
 
 def verify_files(directory: Path, files: Mapping[str, str]) -> None:
@@ -210,8 +225,9 @@ def _parse(body: Mapping[str, Any], path: Path, digest: str) -> Manifest:
         name=str(body["name"]),
         version=str(body["version"]),
         labels=labels,
-        encoder=str(body["encoder"]),
-        dimension=int(body["dimension"]),
+        kind=str(body.get("kind", DEFAULT_KIND)),
+        encoder=str(body.get("encoder", "")),
+        dimension=int(body.get("dimension", 0)),
         files={str(name): str(value) for name, value in body["files"].items()},
         config=dict(body["config"]),
         config_sha256=config_digest,

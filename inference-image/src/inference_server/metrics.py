@@ -6,8 +6,9 @@ swapped out keeps its counters (a rate over both stays right), but its ``model_i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final
 
 from prometheus_client import (
@@ -22,13 +23,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from inference_server.predictors.base import FALLBACK_REASONS, RULES, ModelInfo, Prediction
+from inference_server.predictors.base import ModelInfo, Prediction
+from inference_server.predictors.kinds import LabelSets
 
 IDENTITY: Final = ("model", "version")
 CODES: Final = ("200", "400", "404", "408", "413", "422", "500", "503")
 """Every status code that a request for a prediction can get from this server."""
-REASON_NOT_IN_CANARY: Final = "not_in_canary"
-"""A reason of the contract that only routers have; exported, always zero here."""
 AGREEMENTS: Final = ("true", "false", "none")
 SHADOW_DROPS: Final = ("queue_full", "breaker_open", "error", "timeout", "refused")
 RELOAD_OUTCOMES: Final = ("success", "failure", "refused")
@@ -54,10 +54,15 @@ class Identity:
 
 
 class ServerMetrics:
-    """All metric families of one process, in a registry of their own."""
+    """All metric families of one process, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        label_sets: of the kind of predictor that the process serves.
+    """
+
+    def __init__(self, label_sets: LabelSets) -> None:
         self.registry = CollectorRegistry()
+        self.label_sets = label_sets
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, (*IDENTITY, *labels), registry=self.registry)
@@ -105,6 +110,12 @@ class ServerMetrics:
         self.queue_depth = Gauge(
             "model_queue_texts", "Texts that wait for a free worker.", IDENTITY, registry=self.registry
         )
+        self.own: dict[str, Counter | Gauge] = {
+            family.name: (Counter if family.type == "counter" else Gauge)(
+                family.name, family.text, (*IDENTITY, *family.labels), registry=self.registry
+            )
+            for family in label_sets.families
+        }
         self._process = _LabelledProcess()
         self.registry.register(self._process)
 
@@ -139,11 +150,12 @@ class ModelMetrics:
     def __post_init__(self) -> None:
         self._ids = (self.identity.model, self.identity.version)
         families, ids = self.families, self._ids
+        sets = families.label_sets
         for counter, values in (
             (families.requests, CODES),
-            (families.fallbacks, (*FALLBACK_REASONS, REASON_NOT_IN_CANARY)),
-            (families.mismatches, self.info.routes),
-            (families.rules, RULES),
+            (families.fallbacks, sets.fallback_reasons),
+            (families.mismatches, sets.routes),
+            (families.rules, sets.rules),
             (families.accepted, ("true", "false")),
             (families.comparisons, AGREEMENTS),
             (families.shadow_dropped, SHADOW_DROPS),
@@ -152,10 +164,13 @@ class ModelMetrics:
         ):
             for value in values:
                 counter.labels(*ids, value)
-        for route in self.info.routes:
+        for route in sets.routes:
             families.seconds.labels(*ids, route)
             for label in self.info.labels:
                 families.predictions.labels(*ids, route, label)
+        for family in sets.families:
+            for combination in product(*family.labels.values()):
+                families.own[family.name].labels(*ids, *combination)
         families.low_confidence.labels(*ids)
         families.confidence.labels(*ids)
         families.queue_depth.labels(*ids)
@@ -178,7 +193,27 @@ class ModelMetrics:
 
     def accepts(self, prediction: Prediction) -> bool:
         """Whether a client may act on the prediction: confident, and not answered by the last resort."""
-        return not prediction.low_confidence and prediction.route != self.info.routes[-1]
+        return not prediction.low_confidence and prediction.route != self.families.label_sets.last_resort
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter of the kind's own."""
+        counter = self._own(name, labels)
+        assert isinstance(counter, Counter)
+        counter.inc(amount)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge of the kind's own."""
+        gauge = self._own(name, labels)
+        assert isinstance(gauge, Gauge)
+        gauge.set(value)
+
+    def _own(self, name: str, labels: Mapping[str, str]) -> Counter | Gauge:
+        family = next(family for family in self.families.label_sets.families if family.name == name)
+        for label, values in family.labels.items():
+            if labels.get(label) not in values:
+                # A programming error: what a client sends must never become the value of a label.
+                raise ValueError(f"{name} has no {label}={labels.get(label)!r}; it has {', '.join(values)}.")
+        return self.families.own[name].labels(*self._ids, *(labels[label] for label in family.labels))
 
     def request(self, code: int) -> None:
         """Count one finished request for predictions."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from inference_server.artifacts import ArtifactError
 from inference_server.errors import NotReadyError, ReloadError, ReloadInProgressError, ReloadRefusedError
@@ -17,7 +18,6 @@ from inference_server.predictors.base import Predictor
 logger = logging.getLogger(__name__)
 
 Loader = Callable[[Path], Predictor]
-WARM_UP = ("Warm up.", "Une phrase un peu plus longue, pour que la première requête n'attende pas.")
 
 
 @dataclass(slots=True)
@@ -44,11 +44,13 @@ class ModelRegistry:
         loader: makes a predictor of a directory; raises ArtifactError.
         metrics: of the process.
         version: reported instead of the predictor's own, when given.
+        warm_up: items that are predicted before a model serves.
     """
 
     loader: Loader
     metrics: ServerMetrics
     version: str | None = None
+    warm_up: Sequence[Any] = ()
     _current: LoadedModel | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
@@ -81,7 +83,7 @@ class ModelRegistry:
             raise ReloadInProgressError("Another reload has not finished; try again when it has.")
         try:
             predictor = self.loader(artifacts)
-            predictor.predict(WARM_UP)
+            predictor.predict(self.warm_up)
             identity = Identity(predictor.name, self.version or predictor.version)
             loaded = LoadedModel(predictor, self.metrics.model(identity, predictor.info), artifacts)
             with self._lock:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from inference_server.artifacts import ArtifactError
 from inference_server.batching import Batcher
@@ -18,6 +19,7 @@ from inference_server.errors import InvalidInputError, ServerError
 from inference_server.metrics import Identity, ServerMetrics
 from inference_server.predictionlog import DailyFileSink, LogRecord, PredictionLog, Sink, StreamSink
 from inference_server.predictors.base import Prediction
+from inference_server.predictors.kinds import PredictorKind, load_artifacts
 from inference_server.registry import LoadedModel, Loader, ModelRegistry, reload_model
 from inference_server.settings import LOG_TO_FILE, LOG_TO_STDOUT, Settings
 from inference_server.shadow import Disagreements, ShadowJob, ShadowSender
@@ -56,8 +58,8 @@ class Outcome:
 
     Attributes:
         request_id: the client's own, or one made here.
-        texts: what was asked.
-        predictions: one a text, in order.
+        items: what was asked.
+        predictions: one an item, in order.
         identity: model and version that answered.
         accepted: for each prediction, whether a client may act on it.
         seconds: from the call to the answer, waiting included.
@@ -65,7 +67,7 @@ class Outcome:
     """
 
     request_id: str
-    texts: Sequence[str]
+    items: Sequence[Any]
     predictions: Sequence[Prediction]
     identity: Identity
     accepted: Sequence[bool]
@@ -83,13 +85,20 @@ class InferenceService:
 
     Args:
         settings: of the process.
-        loader: makes a predictor of a directory.
+        kind: the kind of predictor that is served; no artefacts of another kind are loaded.
+        loader: makes a predictor of a directory; by default what verifies and loads artefacts of ``kind``.
     """
 
-    def __init__(self, settings: Settings, loader: Loader) -> None:
+    def __init__(self, settings: Settings, kind: PredictorKind, loader: Loader | None = None) -> None:
         self.settings = settings
-        self.metrics = ServerMetrics()
-        self.registry = ModelRegistry(loader, self.metrics, settings.version)
+        self.kind = kind
+        self.metrics = ServerMetrics(kind.label_sets)
+        self.registry = ModelRegistry(
+            loader or partial(load_artifacts, kind=kind),
+            self.metrics,
+            version=settings.version,
+            warm_up=kind.warm_up,
+        )
         self.disagreements = Disagreements(settings.disagreements)
         self.started_at = time.monotonic()
         self.ready_after: float | None = None
@@ -116,7 +125,7 @@ class InferenceService:
 
     @property
     def waiting(self) -> int:
-        """How many texts wait for a worker."""
+        """How many items wait for a worker."""
         return self._batcher.depth
 
     async def start(self) -> None:
@@ -157,29 +166,29 @@ class InferenceService:
         await asyncio.to_thread(self._log.close)
         self.registry.close()
 
-    async def predict(self, texts: Sequence[str], *, request_id: str, source: str = SOURCE_CLIENT) -> Outcome:
-        """Answer ``texts``; count and log the predictions.
+    async def predict(self, items: Sequence[Any], *, request_id: str, source: str = SOURCE_CLIENT) -> Outcome:
+        """Answer ``items``; count and log the predictions.
 
         Raises:
-            InvalidInputError: too many texts, or one too long.
+            InvalidInputError: too many items, or one too long.
             NotReadyError, OverloadedError, PredictionError: as their names say.
         """
-        self._check(texts)
+        self._check(items)
         current = self.registry.current
         started = time.monotonic()
         if self.settings.added_latency:
             await asyncio.sleep(self.settings.added_latency)
-        pending = self._batcher.run(texts)
+        pending = self._batcher.run(items)
         current.metrics.queue(self._batcher.depth)
         answers = await pending
         seconds = time.monotonic() - started
-        self._count_and_log(texts, answers, seconds=seconds, request_id=request_id, source=source)
+        self._count_and_log(items, answers, seconds=seconds, request_id=request_id, source=source)
         model = answers[0].model
         predictions = [answer.prediction for answer in answers]
         accepted = [model.metrics.accepts(prediction) for prediction in predictions]
         return Outcome(
             request_id=request_id,
-            texts=texts,
+            items=items,
             predictions=predictions,
             identity=model.identity,
             accepted=accepted,
@@ -196,7 +205,7 @@ class InferenceService:
             self._shadow.offer(
                 ShadowJob(
                     request_id=outcome.request_id,
-                    texts=outcome.texts,
+                    texts=[self.kind.codec.encode(item) for item in outcome.items],
                     predictions=outcome.predictions,
                     version=outcome.identity.version,
                 )
@@ -210,8 +219,9 @@ class InferenceService:
         Raises:
             the same as :meth:`predict`, after counting.
         """
+        items = [self.kind.codec.decode(text) for text in job.texts]
         try:
-            outcome = await self.predict(job.texts, request_id=job.request_id, source=SOURCE_SHADOW)
+            outcome = await self.predict(items, request_id=job.request_id, source=SOURCE_SHADOW)
         except ServerError:
             if self.registry.loaded:
                 for _ in job.texts:
@@ -227,7 +237,8 @@ class InferenceService:
                 verdict = "true"
             else:
                 verdict = "false"
-                self.disagreements.add(job, position, own, outcome.identity.version)
+                text = self.kind.codec.text(items[position])
+                self.disagreements.add(job, position, text, own, outcome.identity.version)
             metrics.comparison(verdict)
             verdicts.append(verdict)
         return verdicts
@@ -242,26 +253,35 @@ class InferenceService:
         if self.registry.loaded:
             self.registry.current.metrics.request(code)
 
-    def _check(self, texts: Sequence[str]) -> None:
+    def _check(self, items: Sequence[Any]) -> None:
         settings = self.settings
-        if not 1 <= len(texts) <= settings.max_texts:
-            raise InvalidInputError(f"Expected 1 to {settings.max_texts} texts, but there are {len(texts)}.")
-        for position, text in enumerate(texts):
+        if not 1 <= len(items) <= settings.max_texts:
+            raise InvalidInputError(
+                f"Expected 1 to {settings.max_texts} {self.kind.items}, but there are {len(items)}."
+            )
+        for position, item in enumerate(items):
+            text = self.kind.codec.text(item)
             if len(text) > settings.max_text_characters:
                 raise InvalidInputError(
                     f"Text {position} has {len(text)} characters, over {settings.max_text_characters}."
                 )
 
-    def _work(self, texts: Sequence[str]) -> list[Answered]:
+    def _work(self, items: Sequence[Any]) -> list[Answered]:
         with self.registry.lease() as model:
-            predictions = model.predictor.predict(texts)
-            if len(predictions) != len(texts):
-                raise RuntimeError(f"the predictor gave {len(predictions)} answers to {len(texts)} texts")
+            predictions = model.predictor.predict(items)
+            if len(predictions) != len(items):
+                raise RuntimeError(f"the predictor gave {len(predictions)} answers to {len(items)} items")
+            for prediction in predictions:
+                wrong = self.kind.label_sets.undeclared(prediction, model.predictor.info.labels)
+                if wrong is not None:
+                    raise RuntimeError(
+                        f"the predictor answered with {wrong}, which its kind does not declare"
+                    )
             return [Answered(prediction, model) for prediction in predictions]
 
     def _count_and_log(
         self,
-        texts: Sequence[str],
+        items: Sequence[Any],
         answers: Sequence[Answered],
         *,
         seconds: float,
@@ -269,7 +289,7 @@ class InferenceService:
         source: str,
     ) -> None:
         now = datetime.now(UTC)
-        for text, answer in zip(texts, answers, strict=True):
+        for item, answer in zip(items, answers, strict=True):
             identity = answer.model.identity
             if source != SOURCE_VALIDATION:
                 answer.model.metrics.prediction(answer.prediction, seconds=seconds)
@@ -277,7 +297,7 @@ class InferenceService:
                 self._log.put(
                     LogRecord(
                         at=now,
-                        text=text,
+                        text=self.kind.codec.text(item),
                         prediction=answer.prediction,
                         seconds=seconds,
                         model=identity.model,

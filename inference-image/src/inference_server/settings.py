@@ -10,7 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from inference_server.errors import SettingsError
+from inference_server.predictors.table import DEFAULT_KIND
 
+DEFAULT_ARTIFACTS = Path("/models") / DEFAULT_KIND
 LOG_TO_FILE = "file"
 LOG_TO_STDOUT = "stdout"
 SHORTEST_TOKEN = 16
@@ -24,7 +26,6 @@ class Settings:
     Attributes:
         artifacts: directory of the model to load at the start.
         models_root: only artefacts below this directory may be loaded by a reload.
-        encoder: replaces the encoder that the artefacts name, when given.
         version: reported instead of the artefacts' own version, when given.
         admin_token_file: file with the token that the admin port asks for; ``None``: there is no such port,
             and the model cannot be exchanged while it serves.
@@ -48,9 +49,8 @@ class Settings:
         added_latency: seconds added to every prediction; a fault for demonstrations.
     """
 
-    artifacts: Path = Path("/models/emotion")
+    artifacts: Path = DEFAULT_ARTIFACTS
     models_root: Path = Path("/models")
-    encoder: str | None = None
     version: str | None = None
     admin_token_file: Path | None = None
     admin_port: int = 8081
@@ -89,9 +89,8 @@ class Settings:
         """
         read = _Reader(os.environ if environment is None else environment)
         return cls(
-            artifacts=Path(read.text("INFERENCE_ARTIFACTS", "/models/emotion")),
+            artifacts=Path(read.text("INFERENCE_ARTIFACTS", str(DEFAULT_ARTIFACTS))),
             models_root=Path(read.text("INFERENCE_MODELS_ROOT", "/models")),
-            encoder=read.optional("INFERENCE_ENCODER"),
             version=read.optional("INFERENCE_MODEL_VERSION"),
             admin_token_file=read.token_file(),
             admin_port=read.admin_port(),
@@ -183,7 +182,7 @@ class _Reader:
             return None
         parts = urlsplit(raw)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SettingsError(name, expected="an address such as http://emotion-shadow:8080", seen=raw)
+            raise SettingsError(name, expected="an address such as http://model-shadow:8080", seen=raw)
         return raw.rstrip("/")
 
     def token_file(self) -> Path | None:

@@ -31,7 +31,7 @@ _SENDERS: Final = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShadowJob:
-    """One answered request, to be compared elsewhere."""
+    """One answered request, to be compared elsewhere; its items are strings, as the kind encodes them."""
 
     request_id: str
     texts: Sequence[str]
@@ -201,15 +201,15 @@ class Disagreements:
         self._items: deque[Disagreement] = deque(maxlen=size)
         self.total = 0
 
-    def add(self, job: ShadowJob, position: int, own: Prediction, own_version: str) -> None:
-        """Keep the disagreement about text ``position`` of ``job``."""
+    def add(self, job: ShadowJob, position: int, text: str, own: Prediction, own_version: str) -> None:
+        """Keep the disagreement about item ``position`` of ``job``; ``text`` is its readable part."""
         theirs = job.predictions[position]
         self.total += 1
         self._items.append(
             Disagreement(
                 at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 request_id=job.request_id,
-                text=logged_text(job.texts[position], limit=DISAGREEMENT_CHARACTERS),
+                text=logged_text(text, limit=DISAGREEMENT_CHARACTERS),
                 stable_label=theirs.label,
                 stable_confidence=theirs.confidence,
                 stable_version=job.version,

@@ -17,14 +17,15 @@ from tokenizers.pre_tokenizers import Whitespace
 from inference_server.artifacts import ArtifactError
 from inference_server.encoders import HashingEncoder, resolve_encoder
 from inference_server.encoders.onnx import OnnxEncoder, OnnxOptions
-from inference_server.predictors.labels import LABELS
-from inference_server.predictors.loading import PredictorConfig, load_predictor
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.loading import PredictorConfig, load_predictor
+from inference_server.predictors.emotion.training.datasets import Row
+from inference_server.predictors.emotion.training.options import TrainOptions
+from inference_server.predictors.emotion.training.pipeline import train
 from inference_server.training import build_encoder
 from inference_server.training.bert import BertConfig, encode, params_from_tensors, random_params
-from inference_server.training.datasets import Row
 from inference_server.training.finetune import FinetuneConfig, finetune
 from inference_server.training.onnx_export import write_onnx
-from inference_server.training.pipeline import TrainOptions, train
 from inference_server.training.scores import macro_f1
 from inference_server.training.token_batches import Tokens, batches
 

@@ -11,20 +11,20 @@ import pytest
 from click.testing import CliRunner
 
 from inference_server.artifacts import load_manifest
-from inference_server.predictors.labels import LABELS
-from inference_server.predictors.loading import PredictorConfig, load_predictor
-from inference_server.training import corpus
-from inference_server.training.cli import evaluate, train
-from inference_server.training.datasets import (
+from inference_server.commands import evaluate, train
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.loading import PredictorConfig, load_predictor
+from inference_server.predictors.emotion.training import corpus
+from inference_server.predictors.emotion.training.datasets import (
     GOEMOTIONS_LABELS,
     GOEMOTIONS_MAPPING,
     DataError,
     read_dataset,
     split_stratified,
 )
-from inference_server.training.heads import fit_mixture, tune_bias
-from inference_server.training.pipeline import TrainOptions
-from inference_server.training.pipeline import train as train_artifacts
+from inference_server.predictors.emotion.training.heads import fit_mixture, tune_bias
+from inference_server.predictors.emotion.training.options import TrainOptions
+from inference_server.predictors.emotion.training.pipeline import train as train_artifacts
 from inference_server.training.scores import calibration, confusion, f1_by_class, macro_f1
 
 GOEMOTIONS = (
@@ -252,10 +252,10 @@ def test_bad_artifacts_are_a_sentence(tmp_path: Path) -> None:
 
 def test_serving_imports_nothing_of_training() -> None:
     code = (
-        "import sys; import inference_server.predictors.loading; "
+        "import sys; import inference_server.predictors.emotion.loading; "
         "heavy = {'sklearn', 'scipy', 'jax', 'onnx', 'matplotlib'}; "
         "bad = [m for m in sys.modules if m.split('.')[0] in heavy "
-        "or m.startswith('inference_server.training')]; print(bad); sys.exit(bool(bad))"
+        "or m.startswith('inference_server.training') or '.training' in m]; print(bad); sys.exit(bool(bad))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -15,6 +15,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.schemas import APIOperation
 
 from inference_server.api.app import create_app
+from inference_server.predictors.emotion.kind import KIND
 from inference_server.settings import Settings
 from tests.support.inference import load_fake, server_process, write_fake
 
@@ -35,7 +36,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def operations() -> list[APIOperation]:
     """Every operation of the document, as an application without a model gives it."""
-    app = create_app(Settings(artifacts=Path("/nowhere"), max_texts=8), load_fake)
+    app = create_app(Settings(artifacts=Path("/nowhere"), max_texts=8), KIND, load_fake)
     schema = schemathesis.openapi.from_dict(app.openapi())
     asyncio.run(app.state.service.close())
     return [result.ok() for result in schema.get_all_operations()]
@@ -64,7 +65,7 @@ def test_limits_of_the_environment_are_in_the_document(url: str) -> None:
 
 
 def test_every_operation_has_a_summary_and_a_unique_id(tmp_path: Path) -> None:
-    app = create_app(Settings(artifacts=write_fake(tmp_path)), load_fake)
+    app = create_app(Settings(artifacts=write_fake(tmp_path)), KIND, load_fake)
     operations = [op for path in app.openapi()["paths"].values() for op in path.values()]
     ids = [operation["operationId"] for operation in operations]
     assert len(ids) == len(set(ids))

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from inference_server.metrics import LATENCY_BUCKETS
-from inference_server.validation.logs import (
+from inference_server.predictors.emotion.validation.logs import (
     Limits,
     LogError,
     Readiness,
@@ -25,9 +25,11 @@ from inference_server.validation.logs import (
     tally_files,
     tally_metrics,
 )
-from inference_server.validation.suites import SUITES, load_cases
+from inference_server.validation.suites import load_cases
 from tests.support.inference import LABELS, ROOT, ServerProcess, free_port, server_process
 
+DATA = "inference_server.predictors.emotion.validation"
+SMOKE, TIE_BREAK = load_cases("smoke", package=DATA), load_cases("tiebreak", package=DATA)
 GOOD = Tally(predictions=1000, linear=990, regex=5, low_confidence=150, rules=20, mismatches=0, p95=0.05)
 
 
@@ -159,15 +161,15 @@ def test_a_server_without_our_paths_could_not_be_run() -> None:
 
 
 def test_the_data_are_balanced_and_well_formed() -> None:
-    smoke = Counter((case["label"], case["language"]) for case in load_cases("smoke"))
+    smoke = Counter((case["label"], case["language"]) for case in SMOKE)
     assert set(smoke) == {(label, language) for label in LABELS for language in ("fr", "en")}
     assert len(set(smoke.values())) == 1
-    tie = Counter((case["label"], case["language"]) for case in load_cases("tiebreak"))
+    tie = Counter((case["label"], case["language"]) for case in TIE_BREAK)
     assert tie == {(label, language): 10 for label in ("anger", "frustration") for language in ("fr", "en")}
     kinds = {case["kind"] for case in load_cases("pii")}
     assert {"email", "phone", "iban", "card", "ip", "name", "clean"} <= kinds
-    for name in SUITES:
-        texts = [case["text"] for case in load_cases(name)]
+    for cases in (SMOKE, TIE_BREAK, load_cases("pii")):
+        texts = [case["text"] for case in cases]
         assert len(texts) == len(set(texts))
-        for case in load_cases(name):
+        for case in cases:
             assert all(secret in case["text"] for secret in case.get("secrets", ()))

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from inference_server.artifacts import ArtifactError, load_manifest, read_npz, sha256_of, write_npz
-from inference_server.predictors.loading import PredictorConfig, load_predictor
+from inference_server.predictors.emotion.kind import KIND
+from inference_server.predictors.emotion.loading import PredictorConfig, load_predictor
+from inference_server.predictors.kinds import kind_of, load_artifacts
 
 CONFIG = PredictorConfig()
 
@@ -48,6 +50,22 @@ def test_a_missing_file_is_named(artifacts: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match="no such file") as caught:
         load_predictor(artifacts, config=CONFIG)
     assert caught.value.file.name == name
+
+
+def test_artefacts_without_a_kind_are_of_the_first_one(artifacts: Path) -> None:
+    """Those that were written before there were several load as they did."""
+    _edit(artifacts, lambda body: body.pop("kind"))
+    assert load_manifest(artifacts).kind == "emotion"
+    assert kind_of(artifacts) is KIND
+    load_artifacts(artifacts, kind=KIND).close()
+
+
+def test_artefacts_of_another_kind_are_refused(artifacts: Path) -> None:
+    _edit(artifacts, lambda body: body.update(kind="weather"))
+    with pytest.raises(ArtifactError, match="artefacts of the kind 'emotion', but their kind is 'weather'"):
+        load_artifacts(artifacts, kind=KIND)
+    with pytest.raises(ArtifactError, match="expected a kind that this server knows"):
+        load_artifacts(artifacts)
 
 
 @pytest.mark.parametrize(

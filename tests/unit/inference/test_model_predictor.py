@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_server.encoders.hashing import HashingEncoder
-from inference_server.predictors.base import FALLBACK_REASONS, ROUTES, RULES, ModelInfo, Prediction, Predictor
-from inference_server.predictors.emotion import EmotionPredictor, Thresholds
-from inference_server.predictors.features import BUCKETS
-from inference_server.predictors.heads import LinearHead, Prototypes
-from inference_server.predictors.labels import LABELS
-from inference_server.predictors.loading import PredictorConfig, load_predictor
-from inference_server.predictors.patterns import pattern_scores
-from inference_server.predictors.tiebreak import break_tie
+from inference_server.predictors.base import FALLBACK_REASONS, ModelInfo, Prediction, Predictor
+from inference_server.predictors.emotion.features import BUCKETS
+from inference_server.predictors.emotion.heads import LinearHead, Prototypes
+from inference_server.predictors.emotion.label_sets import ROUTES, RULES
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.loading import PredictorConfig, load_predictor
+from inference_server.predictors.emotion.patterns import pattern_scores
+from inference_server.predictors.emotion.predictor import EmotionPredictor, Thresholds
+from inference_server.predictors.emotion.tiebreak import break_tie
 
 CONFIG = PredictorConfig()
 

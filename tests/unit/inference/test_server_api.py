@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inference_server.api.app import create_app
 from inference_server.api.control import create_control_app
+from inference_server.predictors.emotion.kind import KIND
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
 from tests.support.inference import LABELS, FakePredictor, load_fake, write_fake
@@ -75,7 +76,7 @@ async def running(tmp_path: Path, *, load: bool = True, **options: Any) -> Async
     token_file(tmp_path).write_text(f"{TOKEN}\n")
     fixed = {"artifacts": directory, "models_root": root, "pod_name": "emotion-1-abc12-xyz34"}
     settings = Settings(**{**fixed, "admin_token_file": token_file(tmp_path), **options})
-    app = create_app(settings, load_fake)
+    app = create_app(settings, KIND, load_fake)
     service: InferenceService = app.state.service
     if load:
         await service.start()

@@ -8,7 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from inference_server.metrics import SHADOW_DROPS
-from inference_server.predictors.base import FALLBACK_REASONS, ROUTES, Prediction
+from inference_server.predictors.base import FALLBACK_REASONS, Prediction
+from inference_server.predictors.emotion.kind import KIND
+from inference_server.predictors.emotion.label_sets import ROUTES
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
 from tests.support.inference import LABELS, load_fake, write_fake
@@ -30,7 +32,7 @@ CONTRACT = {
 }
 ZEROS = {
     ("model_predictions_total", "route", "label"): {(route, label) for route in ROUTES for label in LABELS},
-    ("model_fallbacks_total", "reason"): {(reason,) for reason in (*FALLBACK_REASONS, "not_in_canary")},
+    ("model_fallbacks_total", "reason"): {(reason,) for reason in FALLBACK_REASONS},
     ("model_dimension_mismatches_total", "route"): {(route,) for route in ROUTES},
     ("model_prediction_seconds_count", "route"): {(route,) for route in ROUTES},
     ("model_shadow_comparisons_total", "agree"): {("true",), ("false",), ("none",)},
@@ -46,7 +48,7 @@ ZEROS = {
 @pytest.fixture
 async def service(tmp_path: Path) -> InferenceService:
     directory = write_fake(tmp_path / "emotion")
-    service = InferenceService(Settings(artifacts=directory, models_root=tmp_path), load_fake)
+    service = InferenceService(Settings(artifacts=directory, models_root=tmp_path), KIND, load_fake)
     await service.start()
     return service
 

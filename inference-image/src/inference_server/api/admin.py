@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from inference_server.api.predict import ERROR_RESPONSES
+from inference_server.api.requests import ERROR_RESPONSES
 from inference_server.errors import InvalidInputError
 from inference_server.masking import logged_text, mask
 from inference_server.predictors.base import Prediction
@@ -55,6 +55,7 @@ def model_status(service: InferenceService) -> ModelStatus:
     info, settings = current.predictor.info, service.settings
     return ModelStatus(
         state=service.state.value,
+        kind=service.kind.name,
         model=current.identity.model,
         version=current.identity.version,
         artifacts=str(current.artifacts),
@@ -63,7 +64,7 @@ def model_status(service: InferenceService) -> ModelStatus:
         encoder=info.encoder,
         dimension=info.dimension,
         labels=list(info.labels),
-        routes=list(info.routes),
+        routes=list(service.kind.label_sets.routes),
         pod=settings.pod_name,
         ready_after_seconds=service.ready_after,
         uptime_seconds=time.monotonic() - service.started_at,

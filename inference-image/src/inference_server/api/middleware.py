@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Container
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference_server.service import SOURCE_VALIDATION, InferenceService, State, request_source
+from inference_server.shadow import COMPARE_PATH
 
 logger = logging.getLogger(__name__)
 
-COUNTED_PATHS: Final = frozenset({"/predict", "/shadow/compare"})
 CLIENT_GONE: Final = 499
 """Never sent: the client left before its request was complete."""
 
 
-def is_counted(method: str, path: str) -> bool:
-    """Whether a request asks for predictions and counts in ``model_requests_total``."""
+def is_counted(method: str, path: str, prediction_paths: Container[str]) -> bool:
+    """Whether a request asks for predictions and counts in ``model_requests_total``.
+
+    ``prediction_paths`` are the kind's own, beside those that every kind has.
+    """
     infers = path.startswith("/v2/models/") and path.endswith("/infer")
-    return method == "POST" and (path in COUNTED_PATHS or infers)
+    return method == "POST" and (path in prediction_paths or path == COMPARE_PATH or infers)
 
 
 class BodyRefused(Exception):  # noqa: N818 - a decision, not a fault
@@ -52,7 +56,7 @@ class FrameMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        counted = is_counted(scope["method"], scope["path"])
+        counted = is_counted(scope["method"], scope["path"], self._service.kind.prediction_paths)
         counted = counted and request_source(headers) != SOURCE_VALIDATION
         status = 0
 

@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from inference_server.api.app import create_app
 from inference_server.api.control import create_control_app
+from inference_server.predictors.kinds import PredictorKind
 from inference_server.registry import Loader
 from inference_server.service import InferenceService
 from inference_server.settings import Settings
@@ -135,9 +136,9 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def build_server(settings: Settings, loader: Loader) -> DrainingServer:
+def build_server(settings: Settings, kind: PredictorKind, loader: Loader | None = None) -> DrainingServer:
     """A server that is ready to run."""
-    app = create_app(settings, loader)
+    app = create_app(settings, kind, loader)
     service: InferenceService = app.state.service
     control = None
     if settings.admin_token_file is not None:
@@ -167,10 +168,10 @@ def _config(app: FastAPI, settings: Settings, *, port: int, lifespan: Literal["o
     )
 
 
-def run(settings: Settings, loader: Loader) -> int:
+def run(settings: Settings, kind: PredictorKind, loader: Loader | None = None) -> int:
     """Serve until asked to end; the exit code of the process."""
     setup_logging()
-    server = build_server(settings, loader)
+    server = build_server(settings, kind, loader)
     server.run()
     service: InferenceService = server.config.app.state.service  # type: ignore[union-attr]
     if service.failure is not None:

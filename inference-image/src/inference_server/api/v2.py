@@ -9,9 +9,10 @@ from typing import Any, Final
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 
 from inference_server import __version__
-from inference_server.api.predict import ERROR_RESPONSES, request_id
+from inference_server.api.requests import ERROR_RESPONSES, request_id
 from inference_server.errors import InvalidInputError, UnknownModelError
 from inference_server.predictors.base import Prediction
+from inference_server.predictors.kinds import PredictorKind
 from inference_server.registry import LoadedModel
 from inference_server.schemas import (
     ErrorBody,
@@ -94,7 +95,7 @@ def _add_models(routes: APIRouter, service: InferenceService) -> None:
     )
     async def model_metadata(name: str, version: str | None = None) -> ModelMetadata:
         """What the model takes and gives."""
-        return _describe(find(name, version))
+        return _describe(find(name, version), service.kind)
 
     @routes.get("/models/{name}/ready", responses=_NOT_FOUND)
     @routes.get("/models/{name}/versions/{version}/ready", responses=_NOT_FOUND, operation_id="version_ready")
@@ -122,11 +123,12 @@ def _add_models(routes: APIRouter, service: InferenceService) -> None:
     ) -> InferResponse:
         """Classify the texts of one BYTES tensor."""
         model = find(name, version)
+        decode = service.kind.codec.decode
         if "inference-header-content-length" in request.headers:
             raise InvalidInputError("The binary data extension is not supported; send the texts as JSON.")
         wanted = _wanted(body)
         outcome = await service.predict(
-            _texts(body.inputs[0]),
+            [decode(text) for text in _texts(body.inputs[0])],
             request_id=body.id or request_id(request),
             source=request_source(request.headers),
         )
@@ -142,9 +144,11 @@ def _add_models(routes: APIRouter, service: InferenceService) -> None:
         )
 
 
-def _describe(model: LoadedModel) -> ModelMetadata:
+def _describe(model: LoadedModel, kind: PredictorKind) -> ModelMetadata:
     info = model.predictor.info
-    outputs = [TensorMetadata(name=name, datatype=kind, shape=[-1]) for name, (kind, _) in _PER_TEXT.items()]
+    outputs = [
+        TensorMetadata(name=name, datatype=type_, shape=[-1]) for name, (type_, _) in _PER_TEXT.items()
+    ]
     outputs.append(TensorMetadata(name=SCORES, datatype="FP64", shape=[-1, len(info.labels)]))
     return ModelMetadata(
         name=model.identity.model,
@@ -154,7 +158,7 @@ def _describe(model: LoadedModel) -> ModelMetadata:
         outputs=outputs,
         parameters={
             "labels": list(info.labels),
-            "routes": list(info.routes),
+            "routes": list(kind.label_sets.routes),
             "encoder": info.encoder,
             "dimension": info.dimension,
             "artifact_sha256": info.artifact_sha256,

@@ -49,7 +49,7 @@ def loadgen(  # noqa: PLR0913, PLR0917 - one parameter per option
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise click.BadParameter(
-            f"expected an address such as http://emotion:80, but it is {url!r}", param_hint="--url"
+            f"expected an address such as http://model:80, but it is {url!r}", param_hint="--url"
         )
     plan = Plan(
         url=url if parts.path.strip("/") else url.rstrip("/") + "/predict",

@@ -1,1 +1,1 @@
-"""Predictors: what turns texts into labelled, explained predictions."""
+"""Predictors: what turns items into labelled, explained predictions. One folder for each kind."""

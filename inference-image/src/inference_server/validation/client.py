@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from inference_server.predictors.table import DEFAULT_KIND
 from inference_server.service import SOURCE_HEADER, SOURCE_VALIDATION
 
 
@@ -45,13 +46,19 @@ class Client:
                 )
             time.sleep(min(0.5, max(0.0, ends - time.monotonic()) + 0.01))
 
-    def predict(self, text: str) -> dict[str, Any]:
-        """The answer to one text."""
-        return self._post("/predict", {"text": text})
+    def kind(self) -> str:
+        """The kind of predictor that the server says it serves."""
+        try:
+            response = self.http.get("/model/status")
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"GET /model/status at {self.http.base_url} failed: {error}.") from error
+        # A server from before there were several kinds says nothing.
+        return str(response.json().get("kind", DEFAULT_KIND))
 
     def mask(self, text: str) -> dict[str, Any]:
         """The text as the server masks it, and as it would log it."""
-        return self._post("/pii/mask", {"text": text})
+        return self.post("/pii/mask", {"text": text})
 
     def metrics(self) -> str:
         """The page that Prometheus scrapes."""
@@ -69,7 +76,8 @@ class Client:
             return f"{type(error).__name__} {error}".strip()
         return None if response.status_code == 200 else f"HTTP {response.status_code} {response.text[:200]}"
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the server answers to a JSON body; an overloaded server is asked again."""
         attempts = 3
         for attempt in range(attempts):
             try:

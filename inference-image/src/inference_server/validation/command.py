@@ -1,138 +1,101 @@
 """``inference-server validate``: one line of JSON on standard output.
 
 Exit codes: 0 passed, 1 failed, 2 could not be run (the address does not answer, a file cannot be read).
+
+A suite belongs to every server or to a kind of predictor. Several kinds may have a suite of one name: the
+server that is asked says which kind it serves.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from collections.abc import Mapping
 
 import click
 
+from inference_server.predictors.kinds import all_kinds, find_kind, resolve
 from inference_server.validation.client import Client, UnreachableError
-from inference_server.validation.logs import (
-    SCALE,
-    Limits,
-    LogError,
-    Readiness,
-    Tally,
-    judge,
-    tally_files,
-    tally_metrics,
-)
-from inference_server.validation.suites import SUITES
-
-COULD_NOT_RUN: Final = 2
+from inference_server.validation.options import connection, give_up
+from inference_server.validation.suites import SUITES, Suite
 
 
-@click.group()
+class ValidateGroup(click.Group):
+    """The suites of every server, of all kinds, and the further commands of kinds."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the base class's
+        """Names: suites first."""
+        return [*_summaries(), *_further()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of a suite, or one that a kind brings."""
+        summary = _summaries().get(cmd_name)
+        if summary is not None:
+            return _suite_command(cmd_name, summary)
+        reference = _further().get(cmd_name)
+        if reference is None:
+            return None
+        command = resolve(reference)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=ValidateGroup)
 def validate() -> None:
     """Check a running server. Exit code 0: passed, 1: failed, 2: could not be run."""
 
 
-def _give_up(suite: str, error: Exception) -> NoReturn:
-    click.echo(json.dumps({"suite": suite, "passed": False, "error": str(error)}, ensure_ascii=False))
-    sys.exit(COULD_NOT_RUN)
+def _summaries() -> dict[str, str]:
+    """What each suite is for, by name; a name that several kinds have gets a sentence for each."""
+    found: dict[str, list[str]] = {}
+    for suites in (*(kind.load_suites() for kind in all_kinds()), SUITES):
+        for name, suite in suites.items():
+            found.setdefault(name, []).append(suite.summary)
+    return {name: " ".join(sentences) for name, sentences in found.items()}
 
 
-def _connection(command: Any) -> Any:
-    for option in (
-        click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for it to be ready."),
-        click.option("--timeout", default=10.0, show_default=True, help="Seconds for one request."),
-    ):
-        command = option(command)
-    return command
+def _further() -> Mapping[str, str]:
+    return {name: reference for kind in all_kinds() for name, reference in kind.validate.items()}
 
 
-def _suite_command(name: str) -> click.Command:
-    suite = SUITES[name]
+def _find(name: str, client: Client) -> Suite:
+    """The suite of this name that fits the server.
 
-    @click.command(name, help=suite.summary)
+    Raises:
+        UnreachableError: the kind that it serves has none, or is not known here.
+    """
+    if name in SUITES:
+        return SUITES[name]
+    served = client.kind()
+    kind = find_kind(served)
+    suites = {} if kind is None else kind.load_suites()
+    if name not in suites:
+        known = ", ".join([*suites, *SUITES])
+        raise UnreachableError(
+            f"{client.http.base_url} serves a predictor of the kind {served!r}, which has no suite {name!r}; "
+            f"it has {known}."
+        )
+    return suites[name]
+
+
+def _suite_command(name: str, summary: str) -> click.Command:
+    @click.command(name, help=summary)
     @click.option(
         "--url", envvar="CANDIDATE_URL", required=True, help="Address of the server [$CANDIDATE_URL]."
     )
-    @click.option("--threshold", type=click.FloatRange(0, 1), default=suite.threshold, show_default=True)
-    @_connection
-    def command(url: str, threshold: float, timeout: float, wait: float) -> None:
+    @click.option(
+        "--threshold", type=click.FloatRange(0, 1), help="Share that passes  [default: the suite's]"
+    )
+    @connection
+    def command(url: str, threshold: float | None, timeout: float, wait: float) -> None:
         try:
             client = Client.connect(url, timeout=timeout, wait=wait)
-            result = suite.run(client, suite=name, threshold=threshold)
+            suite = _find(name, client)
+            result = suite.run(
+                client, suite=name, threshold=suite.threshold if threshold is None else threshold
+            )
         except UnreachableError as error:
-            _give_up(name, error)
+            give_up(name, error)
         click.echo(result.to_json())
         sys.exit(0 if result.passed else 1)
 
     return command
-
-
-for _name in SUITES:
-    validate.add_command(_suite_command(_name))
-
-
-@validate.command()
-@click.option("--url", envvar="CANDIDATE_URL", help="Judge by this server's /metrics [$CANDIDATE_URL].")
-@click.option(
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Judge by these prediction logs instead.",
-)
-@click.option(
-    "--at-least",
-    type=click.Choice(list(SCALE), case_sensitive=False),
-    default=Readiness.MOSTLY_READY.text,
-    show_default=True,
-    help="What counts as passed.",
-)
-@click.option("--min-samples", type=click.IntRange(0), default=Limits().samples, show_default=True)
-@click.option("--max-p95", type=click.FloatRange(0), default=Limits().p95, show_default=True, help="Seconds.")
-@_connection
-def logs(  # noqa: PLR0913, PLR0917 - one parameter per option
-    url: str | None,
-    files: tuple[Path, ...],
-    at_least: str,
-    min_samples: int,
-    max_p95: float,
-    timeout: float,
-    wait: float,
-) -> None:
-    """How ready the model is by what it answered: NOT READY, MOSTLY READY or READY."""
-    if not files and not url:
-        raise click.UsageError("Say what to judge: --file LOG (repeatable) or --url ADDRESS.")
-    try:
-        if files:
-            tally = tally_files(files)
-        else:
-            assert url is not None
-            tally = tally_metrics(Client.connect(url, timeout=timeout, wait=wait).metrics())
-    except (UnreachableError, LogError) as error:
-        _give_up("logs", error)
-    readiness, checks = judge(tally, Limits(samples=min_samples, p95=max_p95))
-    passed = readiness >= SCALE[at_least.upper()]
-    click.echo(json.dumps(_report(readiness, passed, tally, checks), ensure_ascii=False))
-    sys.exit(0 if passed else 1)
-
-
-def _report(readiness: Readiness, passed: bool, tally: Tally, checks: list[Any]) -> dict[str, Any]:
-    return {
-        "suite": "logs",
-        "passed": passed,
-        "readiness": readiness.text,
-        "predictions": tally.predictions,
-        "unreadable_lines": tally.unreadable,
-        "checks": [
-            {
-                "name": check.name,
-                "value": None if math.isnan(check.value) else round(check.value, 4),
-                "limit": check.limit,
-                "passed": check.passed,
-                "critical": check.critical,
-            }
-            for check in checks
-        ],
-    }

@@ -1,4 +1,4 @@
-"""The suites that ask the server our own questions: tie-break, smoke, masking."""
+"""What a validation suite is, and the ones that every server has: masking of personal data."""
 
 from __future__ import annotations
 
@@ -45,47 +45,12 @@ class Result:
         return json.dumps(body, ensure_ascii=False)
 
 
-def load_cases(name: str) -> list[dict[str, Any]]:
-    """The cases of ``data/<name>.json``."""
-    file = resources.files("inference_server.validation") / "data" / f"{name}.json"
+def load_cases(name: str, *, package: str = "inference_server.validation") -> list[dict[str, Any]]:
+    """The cases of ``data/<name>.json`` in ``package``."""
+    file = resources.files(package) / "data" / f"{name}.json"
     cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
     assert isinstance(cases, list)
     return cases
-
-
-def labels(client: Client, *, suite: str, threshold: float) -> Result:
-    """Classify every sentence of the data; the share of expected labels has to reach ``threshold``."""
-    right: dict[str, list[bool]] = {}
-    failures: list[dict[str, Any]] = []
-    versions: set[str] = set()
-    rules = 0
-    cases = load_cases(suite)
-    for case in cases:
-        answer = client.predict(case["text"])
-        versions.add(answer["version"])
-        rules += answer.get("rule") is not None
-        is_right = answer["label"] == case["label"]
-        for group in (case["language"], case["label"]):
-            right.setdefault(group, []).append(is_right)
-        if not is_right:
-            failures.append(
-                {
-                    "text": case["text"],
-                    "expected": case["label"],
-                    "seen": answer["label"],
-                    "confidence": round(answer["confidence"], 3),
-                    "route": answer["route"],
-                }
-            )
-    return _result(
-        suite,
-        threshold,
-        len(cases),
-        failures,
-        rule_applied=rules,
-        versions=sorted(versions),
-        by_group={group: round(sum(values) / len(values), 3) for group, values in sorted(right.items())},
-    )
 
 
 def pii(client: Client, *, suite: str, threshold: float) -> Result:
@@ -104,12 +69,13 @@ def pii(client: Client, *, suite: str, threshold: float) -> Result:
             failures.append(
                 {"text": case["text"], "seen": answer["masked"], "kind": case["kind"], "leaked": leaked}
             )
-    return _result(suite, threshold, len(cases), failures)
+    return result(suite, threshold, len(cases), failures)
 
 
-def _result(
+def result(
     suite: str, threshold: float, count: int, failures: list[dict[str, Any]], **details: Any
 ) -> Result:
+    """Make the outcome of ``count`` cases; ``failures`` are shown up to :data:`MAX_FAILURES`."""
     score = (count - len(failures)) / count
     return Result(
         suite=suite,
@@ -131,7 +97,5 @@ class Suite:
 
 
 SUITES: Final[dict[str, Suite]] = {
-    "tiebreak": Suite(labels, 0.80, "Anger against frustration: at least 80 % right."),
     "pii": Suite(pii, 1.0, "Personal data: every one masked, nothing else touched."),
-    "smoke": Suite(labels, 0.60, "French and English sentences of every label: at least 60 % right."),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_server.artifacts import ArtifactError, read_npz
-from inference_server.predictors.features import BUCKETS, count_features, weigh
+from inference_server.predictors.emotion.features import BUCKETS, count_features, weigh
 
 LINEAR_FILE: Final = "linear_head.npz"
 PROTOTYPES_FILE: Final = "prototypes.npz"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from inference_server.predictors.base import RULE_ANGER_FRUSTRATION
-from inference_server.predictors.labels import ANGER, FRUSTRATION
+from inference_server.predictors.emotion.label_sets import RULE_ANGER_FRUSTRATION
+from inference_server.predictors.emotion.labels import ANGER, FRUSTRATION
 
 ANGER_PATTERNS: Final[tuple[str, ...]] = (
     r"furious|outrag\w+|enrag\w+|livid|seeth\w+|rage|raging|anger|angry|pissed|mad at|hate|despise|loathe",

@@ -1,20 +1,21 @@
-"""From an artefact directory to a predictor."""
+"""From an artefact directory to an emotion classifier."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from inference_server.artifacts import MANIFEST_FILE, ArtifactError, Manifest, load_manifest, verify_files
 from inference_server.encoders.onnx import OnnxOptions
 from inference_server.encoders.resolve import resolve_encoder
-from inference_server.predictors.base import ModelInfo, Predictor
-from inference_server.predictors.emotion import EmotionPredictor, Thresholds
-from inference_server.predictors.heads import LINEAR_FILE, PROTOTYPES_FILE, LinearHead, Prototypes
+from inference_server.predictors.base import ModelInfo
+from inference_server.predictors.emotion.heads import LINEAR_FILE, PROTOTYPES_FILE, LinearHead, Prototypes
+from inference_server.predictors.emotion.predictor import EmotionPredictor, Thresholds
 
+ENCODER_VARIABLE: Final = "INFERENCE_ENCODER"
 TIE_BREAK_DELTA_VARIABLE: Final = "INFERENCE_TIE_BREAK_DELTA"
 LOW_CONFIDENCE_VARIABLE: Final = "INFERENCE_LOW_CONFIDENCE"
 INTRA_OP_THREADS_VARIABLE: Final = "INFERENCE_INTRA_OP_THREADS"
@@ -33,6 +34,8 @@ class PredictorConfig:
         intra_op_threads: threads of ONNX Runtime within one inference, at least 1.
         memory_arena: whether ONNX Runtime keeps freed memory for the next request (faster, larger RSS).
         max_tokens: texts are cut to this many tokens, 8..512.
+        encoder: replaces the encoder that the artefacts name: ``hashing:DIM``, a directory with
+            ``model.onnx`` and ``tokenizer.json``, or ``hub:OWNER/NAME``.
     """
 
     tie_break_delta: float = 0.05
@@ -40,6 +43,7 @@ class PredictorConfig:
     intra_op_threads: int = 1
     memory_arena: bool = False
     max_tokens: int = 128
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -67,6 +71,7 @@ class PredictorConfig:
             intra_op_threads=int(_number(values, INTRA_OP_THREADS_VARIABLE, 1)),
             memory_arena=values.get(MEMORY_ARENA_VARIABLE, "0").strip().lower() in {"1", "true", "yes", "on"},
             max_tokens=int(_number(values, MAX_TOKENS_VARIABLE, 128)),
+            encoder=values.get(ENCODER_VARIABLE, "").strip() or None,
         )
 
 
@@ -83,16 +88,31 @@ def _number(values: Mapping[str, str], name: str, default: float) -> float:
 
 def load_predictor(
     artifacts: Path, *, encoder_override: str | None = None, config: PredictorConfig | None = None
-) -> Predictor:
-    """Verify ``artifacts`` and load its predictor.
+) -> EmotionPredictor:
+    """Verify ``artifacts`` and load them as :func:`load_emotion` does.
+
+    Args:
+        artifacts: directory with ``manifest.json``.
+        encoder_override: use this encoder instead of the manifest's and the environment's.
+        config: serving options; by default read from the environment.
+    """
+    settings = config or PredictorConfig.from_environment()
+    if encoder_override is not None:
+        settings = replace(settings, encoder=encoder_override)
+    return load_emotion(artifacts, load_manifest(artifacts), settings)
+
+
+def load_emotion(
+    artifacts: Path, manifest: Manifest, config: PredictorConfig | None = None
+) -> EmotionPredictor:
+    """Load verified artefacts.
 
     A head whose dimension is not the encoder's is loaded all the same: its route is left on every text and
     counted as a mismatch, which is what a rollout has to see.
 
     Args:
-        artifacts: directory with ``manifest.json``.
-        encoder_override: use this encoder instead of the manifest's: ``hashing:DIM``, a directory with
-            ``model.onnx`` and ``tokenizer.json``, or ``hub:OWNER/NAME``.
+        artifacts: directory of the artefacts.
+        manifest: theirs.
         config: serving options; by default read from the environment.
 
     Raises:
@@ -100,7 +120,6 @@ def load_predictor(
         ValueError: an environment variable is out of range.
     """
     settings = config or PredictorConfig.from_environment()
-    manifest = load_manifest(artifacts)
     options = OnnxOptions(
         intra_op_threads=settings.intra_op_threads,
         memory_arena=settings.memory_arena,
@@ -113,9 +132,9 @@ def load_predictor(
     prototypes = (
         Prototypes.read(artifacts / PROTOTYPES_FILE, count) if manifest.has(PROTOTYPES_FILE) else None
     )
-    if encoder_override is None and manifest.encoder_files:
+    if settings.encoder is None and manifest.encoder_files:
         verify_files(artifacts / manifest.encoder, manifest.encoder_files)
-    encoder = resolve_encoder(encoder_override or manifest.encoder, base=artifacts, options=options)
+    encoder = resolve_encoder(settings.encoder or manifest.encoder, base=artifacts, options=options)
     info = ModelInfo(
         artifact_sha256=manifest.sha256,
         config_sha256=manifest.config_sha256,

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from inference_server.artifacts import Manifest, canonical_json, sha256_of, write_manifest, write_npz
 from inference_server.encoders import Encoder, resolve_encoder
 from inference_server.encoders.onnx import CARD_FILE, MODEL_FILE, TOKENIZER_FILE, OnnxOptions
-from inference_server.predictors.heads import LINEAR_FILE, PROTOTYPES_FILE
-from inference_server.predictors.labels import LABELS
+from inference_server.predictors.emotion.heads import LINEAR_FILE, PROTOTYPES_FILE
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.training import heads
+from inference_server.predictors.emotion.training.datasets import GOEMOTIONS_LABELS, Row, split_stratified
+from inference_server.predictors.emotion.training.options import TrainOptions
+from inference_server.predictors.emotion.training.outputs import write_linear
 from inference_server.text import encoder_input, normalise
-from inference_server.training import heads
 from inference_server.training.checkpoint import is_trainable
-from inference_server.training.datasets import GOEMOTIONS_LABELS, Row, split_stratified
-from inference_server.training.outputs import replace_directory, write_linear
+from inference_server.training.directories import replace_directory
 from inference_server.training.scores import f1_by_class, macro_f1
 
 FINETUNE_ROWS: Final = 6000
@@ -36,38 +38,6 @@ _PROTOTYPE_ROWS: Final = 400
 _DEV_SHARE: Final = 0.1
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainOptions:
-    """What a training run is asked for.
-
-    Attributes:
-        name: the model's name.
-        version: the artefacts' version.
-        encoder: ``hashing:DIM`` or a directory made by ``training.build_encoder``.
-        finetune: ``auto`` (from :data:`FINETUNE_ROWS` rows on), ``always`` or ``never``.
-        epochs: of fine-tuning; ``None`` for the default.
-        lexical: whether n-grams are learned beside the embedding.
-        serve_encoder: another encoder for the manifest to name than the heads are trained on. Where its
-            dimension differs, every prediction is a dimension mismatch: for rehearsing a rollback.
-        copy_encoder: put the encoder into the artefacts (else they name it by its absolute path).
-        precision: ``int8`` or ``float32``: of a fine-tuned encoder.
-        serving: settings that the manifest asks of the predictor.
-        seed: of every random choice.
-    """
-
-    name: str = "emotion"
-    version: str = "1.0"
-    encoder: str = "hashing:384"
-    finetune: str = "auto"
-    epochs: int | None = None
-    lexical: bool = True
-    serve_encoder: str | None = None
-    copy_encoder: bool = True
-    precision: str = "int8"
-    serving: dict[str, float] = field(default_factory=dict)
-    seed: int = 42
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +179,7 @@ def _frozen(work: Path, part: _Part, dev: _Part, options: TrainOptions, progress
 
 def _finetuned(work: Path, part: _Part, dev: _Part, options: TrainOptions, progress: Progress) -> _Dense:
     """The encoder fine-tuned on the rows, exported, and measured as it will be served."""
-    from inference_server.training import finetuning  # noqa: PLC0415 - JAX is needed by nothing else
+    from inference_server.predictors.emotion.training import finetuning  # noqa: PLC0415 - JAX is needed by nothing else
 
     result = finetuning.run(part.texts, dev.texts, (part.rows, dev.rows), options, progress)
     directory = work / _ENCODER_DIRECTORY

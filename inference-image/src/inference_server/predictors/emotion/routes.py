@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Body, Request, Response
 
+from inference_server.api.requests import ERROR_RESPONSES, request_id
 from inference_server.predictors.base import Prediction
-from inference_server.schemas import (
-    ErrorBody,
+from inference_server.predictors.emotion.schemas import (
     ManyAnswers,
     PredictionOut,
     PredictRequest,
@@ -18,22 +16,6 @@ from inference_server.schemas import (
     SingleText,
 )
 from inference_server.service import InferenceService, Outcome, request_source
-
-_REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ErrorBody, "description": "The body is not JSON in UTF-8."},
-    408: {"model": ErrorBody, "description": "The body came too slowly."},
-    413: {"model": ErrorBody, "description": "The body is too large."},
-    422: {"model": ErrorBody, "description": "The body does not fit the schema or its limits."},
-    500: {"model": ErrorBody, "description": "The model failed."},
-    503: {"model": ErrorBody, "description": "Overloaded or not ready; see Retry-After."},
-}
-
-
-def request_id(request: Request) -> str:
-    """The client's own ``x-request-id`` if it is a plain one, else a new one."""
-    given = request.headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def router(service: InferenceService) -> APIRouter:

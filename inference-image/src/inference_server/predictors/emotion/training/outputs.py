@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_server.artifacts import MANIFEST_FILE, write_npz
-from inference_server.predictors.labels import LABELS
-from inference_server.training import heads
+from inference_server.artifacts import write_npz
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.training import heads
 
 
 def write_linear(
@@ -34,18 +33,3 @@ def write_linear(
         "temperature": np.asarray([mixture.temperature], np.float32),
     }
     write_npz(path, arrays)
-
-
-def replace_directory(work: Path, out: Path) -> None:
-    """Put ``work`` where ``out`` is; an earlier directory disappears only after the new one is complete."""
-    if out.exists():
-        if not (out / MANIFEST_FILE).is_file() and any(out.iterdir()):
-            message = f"{out}: expected no directory or one with artefacts, but it holds something else."
-            raise FileExistsError(message)
-        old = work.with_name(work.name + "-old")
-        out.rename(old)
-        work.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        work.rename(out)
-    out.chmod(0o755)

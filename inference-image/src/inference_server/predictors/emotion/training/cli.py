@@ -1,6 +1,4 @@
-"""Commands ``train`` and ``evaluate``; the server's command line imports this module only when one of them
-runs.
-"""
+"""Commands ``train emotion`` and ``evaluate emotion``."""
 
 from __future__ import annotations
 
@@ -15,29 +13,26 @@ import click
 
 from inference_server.artifacts import ArtifactError
 from inference_server.encoders.onnx import CARD_FILE
-from inference_server.predictors.loading import load_predictor
-from inference_server.training import build_encoder, corpus
-from inference_server.training.datasets import FORMATS, DataError, Dataset, Row, read_dataset
-from inference_server.training.evaluation import as_text, draw
-from inference_server.training.evaluation import evaluate as evaluate_predictor
-from inference_server.training.pipeline import TrainOptions
-from inference_server.training.pipeline import train as train_artifacts
+from inference_server.predictors.emotion.loading import load_predictor
+from inference_server.predictors.emotion.training import corpus
+from inference_server.predictors.emotion.training.datasets import (
+    FORMATS,
+    DataError,
+    Dataset,
+    Row,
+    read_dataset,
+)
+from inference_server.predictors.emotion.training.evaluation import as_text, draw
+from inference_server.predictors.emotion.training.evaluation import evaluate as evaluate_predictor
+from inference_server.predictors.emotion.training.options import TrainOptions
+from inference_server.predictors.emotion.training.pipeline import train as train_artifacts
+from inference_server.training import build_encoder
 
 ENCODER_VARIABLE: Final = "INFERENCE_TRAIN_ENCODER"
 DEFAULT_ENCODER_DIRECTORY: Final = "/opt/inference-server/encoder"
 _FALLBACK_ENCODER: Final = "hashing:384"
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 _directory = click.Path(file_okay=False, path_type=Path)
-
-
-@click.group()
-def train() -> None:
-    """Train a model and write its artefacts."""
-
-
-@click.group()
-def evaluate() -> None:
-    """Measure a model's artefacts on labelled data."""
 
 
 def _serving(values: tuple[str, ...]) -> dict[str, float]:
@@ -113,7 +108,7 @@ def _say(sentence: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {sentence}", err=True)
 
 
-@train.command("emotion")
+@click.command("emotion")
 @click.option(
     "--format",
     "form",
@@ -188,7 +183,7 @@ def train_emotion(  # noqa: PLR0913 - one parameter per option
     click.echo(json.dumps(metrics, indent=2, sort_keys=True))
 
 
-@evaluate.command("emotion")
+@click.command("emotion")
 @click.option("--artifacts", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option(
     "--format",
@@ -226,12 +221,3 @@ def evaluate_emotion(
     if picture is not None:
         draw(result, picture)
         click.echo(f"Drew {picture}.", err=True)
-
-
-def main() -> None:
-    """Run ``train`` or ``evaluate`` without the rest of the server's command line."""
-    click.Group(commands={"train": train, "evaluate": evaluate})()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference_server.predictors.labels import (
+from inference_server.predictors.emotion.labels import (
     ANGER,
     DISGUST,
     FEAR,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from inference_server.predictors.base import ROUTE_LINEAR, ROUTE_REGEX
+from inference_server.predictors.emotion.label_sets import ROUTE_LINEAR, ROUTE_REGEX
 from inference_server.service import SOURCE_VALIDATION
 
 

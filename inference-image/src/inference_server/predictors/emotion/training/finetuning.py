@@ -6,23 +6,21 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from inference_server.encoders.onnx import CARD_FILE, MODEL_FILE, TOKENIZER_FILE
-from inference_server.predictors.labels import LABELS
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.training.datasets import GOEMOTIONS_LABELS, Row
+from inference_server.predictors.emotion.training.options import TrainOptions
 from inference_server.text import encoder_input
 from inference_server.training.checkpoint import load_checkpoint
-from inference_server.training.datasets import GOEMOTIONS_LABELS, Row
 from inference_server.training.finetune import FinetuneConfig, Finetuned, finetune
 from inference_server.training.onnx_export import write_onnx
 from inference_server.training.token_batches import Tokens
-
-if TYPE_CHECKING:
-    from inference_server.training.pipeline import TrainOptions
 
 
 def settings_for(options: TrainOptions, dimensions: dict[str, Any] | None = None) -> FinetuneConfig:

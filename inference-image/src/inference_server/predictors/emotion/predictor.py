@@ -15,16 +15,14 @@ from inference_server.predictors.base import (
     FALLBACK_ERROR,
     FALLBACK_LOW_CONFIDENCE,
     FALLBACK_UNAVAILABLE,
-    ROUTE_LINEAR,
-    ROUTE_PROTOTYPES,
-    ROUTE_REGEX,
     ModelInfo,
     Prediction,
 )
-from inference_server.predictors.heads import DimensionMismatchError, LinearHead, Prototypes
-from inference_server.predictors.labels import NEUTRAL
-from inference_server.predictors.patterns import pattern_scores
-from inference_server.predictors.tiebreak import break_tie
+from inference_server.predictors.emotion.heads import DimensionMismatchError, LinearHead, Prototypes
+from inference_server.predictors.emotion.label_sets import ROUTE_LINEAR, ROUTE_PROTOTYPES, ROUTE_REGEX
+from inference_server.predictors.emotion.labels import NEUTRAL
+from inference_server.predictors.emotion.patterns import pattern_scores
+from inference_server.predictors.emotion.tiebreak import break_tie
 from inference_server.text import encoder_input, normalise
 
 _log = logging.getLogger(__name__)

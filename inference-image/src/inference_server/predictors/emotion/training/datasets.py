@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inference_server.predictors.labels import (
+from inference_server.predictors.emotion.labels import (
     ANGER,
     DISGUST,
     FEAR,
@@ -67,7 +67,7 @@ class Row:
 
     Attributes:
         text: as it stands in the file.
-        label: position in :data:`inference_server.predictors.labels.LABELS`.
+        label: position in :data:`inference_server.predictors.emotion.labels.LABELS`.
         fine: positions in :data:`GOEMOTIONS_LABELS`, empty where the data have no finer labels.
     """
 

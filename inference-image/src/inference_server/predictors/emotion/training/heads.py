@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from inference_server.predictors.features import BUCKETS, count_features, weigh
+from inference_server.predictors.emotion.features import BUCKETS, count_features, weigh
 from inference_server.training.scores import macro_f1
 
 _BIAS_GRID = np.linspace(-1.2, 1.2, 25)

@@ -1,6 +1,6 @@
 """Artefacts for rehearsing rollouts: a stable version, a better one, and three that must be rolled back.
 
-``python -m inference_server.training.rehearsal --out DIR`` writes one directory per version:
+``python -m inference_server.predictors.emotion.training.rehearsal --out DIR`` writes one directory each:
 
 ========== ======= ======================================================================================
 directory  version what it is
@@ -22,10 +22,11 @@ from pathlib import Path
 import click
 
 from inference_server.artifacts import ArtifactError
-from inference_server.training import corpus
-from inference_server.training.cli import default_encoder
-from inference_server.training.datasets import Row
-from inference_server.training.pipeline import TrainOptions, train
+from inference_server.predictors.emotion.training import corpus
+from inference_server.predictors.emotion.training.cli import default_encoder
+from inference_server.predictors.emotion.training.datasets import Row
+from inference_server.predictors.emotion.training.options import TrainOptions
+from inference_server.predictors.emotion.training.pipeline import train
 
 _OTHER_DIMENSION = "hashing:768"
 

@@ -1,6 +1,7 @@
 """The project's own corpus: short French and English messages, generated from families of sentences.
 
-``python -m inference_server.training.corpus`` writes it again; the same seed gives the same bytes.
+``python -m inference_server.predictors.emotion.training.corpus`` writes it again; the same seed gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inference_server.predictors.labels import LABELS
-from inference_server.training.datasets import Row
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.training.datasets import Row
 
 DATA_DIRECTORY: Final = Path(__file__).resolve().parent.parent / "data"
 CORPUS_FILE: Final = DATA_DIRECTORY / "emotion_corpus.tsv"

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference_server.predictors.base import Prediction, Predictor
-from inference_server.predictors.labels import LABELS
-from inference_server.training.datasets import Dataset
+from inference_server.predictors.emotion.labels import LABELS
+from inference_server.predictors.emotion.training.datasets import Dataset
 from inference_server.training.scores import calibration, confusion, f1_by_class, macro_f1
 
 _BATCH = 64

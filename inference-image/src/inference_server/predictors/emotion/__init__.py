@@ -1,0 +1,1 @@
+"""The emotion classifier: eight feelings in French and English messages."""

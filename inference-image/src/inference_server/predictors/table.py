@@ -1,0 +1,14 @@
+"""The kinds of predictors that this server knows: one row for each, name and module.
+
+A new kind is its folder and its row here; CONTRIBUTING.md has the recipe.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KINDS: Final[dict[str, str]] = {
+    "emotion": "inference_server.predictors.emotion.kind",
+}
+DEFAULT_KIND: Final = "emotion"
+"""The kind of artefacts without one in their manifest: those written before there were several."""
