@@ -30,14 +30,15 @@ _BUILD_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class ProjectImage:
-    """One image and its Dockerfile, relative to the repository."""
+    """One image and its Dockerfile, relative to the directory with its source."""
 
     name: str
     dockerfile: str
+    root: Path = ROOT
 
     def bases(self) -> list[str]:
         """The build arguments of its Dockerfile that name an image to build on."""
-        text = (ROOT / self.dockerfile).read_text()
+        text = (self.root / self.dockerfile).read_text()
         return [name for name in PUBLIC_BASES if re.search(rf"^ARG {name}=", text, re.MULTILINE)]
 
 
@@ -73,10 +74,10 @@ def _build_one(docker: Docker, image: ProjectImage, bases: Mapping[str, str]) ->
 
 def context(image: ProjectImage) -> dict[str, Path]:
     """What goes to the daemon: path in the context to file. The Dockerfile and every file that it copies."""
-    files = {image.dockerfile: ROOT / image.dockerfile}
+    files = {image.dockerfile: image.root / image.dockerfile}
     for pattern in copied(files[image.dockerfile].read_text()):
-        for found in sorted(ROOT.glob(pattern)):
-            files |= {str(path.relative_to(ROOT)): path for path in _files(found)}
+        for found in sorted(image.root.glob(pattern)):
+            files |= {str(path.relative_to(image.root)): path for path in _files(found)}
     return dict(sorted(files.items()))
 
 

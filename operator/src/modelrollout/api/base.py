@@ -196,6 +196,13 @@ def truncate_to_seconds(value: datetime) -> datetime:
     return value.replace(microsecond=0)
 
 
+ADDED_LATER: dict[str, Any] = {"x-added-later": True}
+"""The `json_schema_extra` of a field of spec that has a default and was not in the first release.
+
+The CRD tells its default in words only. Otherwise the API server puts the field into every object, and the
+operator of the release before, which meets the newer CRD during every upgrade, refuses every ModelRollout.
+"""
+
 Timestamp = Annotated[
     datetime,
     AfterValidator(_to_utc),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from modelrollout.api.base import ADDED_LATER
 from modelrollout.api.constants import (
     CATEGORIES,
     GROUP,
@@ -77,7 +78,7 @@ class _SchemaWriter:
 
     def write(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """The structural form of one schema, references inlined."""
-        schema = self._without_null(self._resolved(schema))
+        schema = _told(self._without_null(self._resolved(schema)))
         result: dict[str, Any] = {}
         for key, value in schema.items():
             if key in _STRICT_ONLY and not self._strict:
@@ -109,6 +110,14 @@ class _SchemaWriter:
         (only,) = [option for option in options if option != {"type": "null"}]
         siblings = {key: value for key, value in schema.items() if key != "anyOf"}
         return {**self._resolved(only), **siblings}
+
+
+def _told(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The default of a field that was added later in its description, for the operator to apply."""
+    if ADDED_LATER.items() <= schema.items():
+        kept = {key: value for key, value in schema.items() if key not in {"default", *ADDED_LATER}}
+        return {**kept, "description": f"{schema['description']} By default {schema['default']}."}
+    return schema
 
 
 def _without_empty(default: Any) -> Any:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from modelrollout.api.base import Bool, Int, NamedList, Rule, SpecModel
+from modelrollout.api.base import ADDED_LATER, Bool, Int, NamedList, Rule, SpecModel
 from modelrollout.api.criteria import Criterion
 from modelrollout.api.durations import Duration, IntOrPercent, PositiveDuration
 from modelrollout.api.schedule import Notification, Schedule
@@ -245,6 +245,7 @@ class ModelRolloutSpec(SpecModel):
         default=OnHoldDeadline.PAUSE,
         description="What is done after holdDeadline. Pause: hold until a person decides, even if data comes "
         "back. Rollback: all traffic back to stable.",
+        json_schema_extra=ADDED_LATER,
     )
     paused: Bool = Field(
         default=False, description="Hold where it is until this is false again. Breaches still roll back."
@@ -259,6 +260,7 @@ class ModelRolloutSpec(SpecModel):
         le=40,
         description="How many Deployments that the operator made and that no longer serve are kept, the "
         "previous stable version first. Older ones are deleted; yours never are.",
+        json_schema_extra=ADDED_LATER,
     )
     notifications: NamedList[Notification] = Field(
         default=(), max_length=10, description="Webhooks that hear of transitions."
