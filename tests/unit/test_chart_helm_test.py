@@ -68,4 +68,4 @@ def test_it_passes_once_the_replica_that_leads_has_answered(tmp_path: Path) -> N
 def test_it_fails_if_nobody_leads(tmp_path: Path) -> None:
     done = helm_test(tmp_path, ["0.0"])
     assert done.returncode == 1, done.stdout
-    assert "nobody holds the Lease" in done.stderr
+    assert "no replica holds the Lease" in done.stderr

@@ -1,4 +1,4 @@
-"""Run by `helm test`: the operator answers, somebody leads, and every Prometheus of its list can be asked."""
+"""Run by `helm test`: the operator answers, a replica leads, and every Prometheus of its list can be asked."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def wait_for_a_leader() -> None:
         if time.monotonic() > deadline:
             sys.exit(
                 "FAILED  /metrics: expected one of the replicas to say modelrollout_leader 1 within "
-                f"{PATIENCE:.0f} s, but none did: nobody holds the Lease; see the operator's logs"
+                f"{PATIENCE:.0f} s, but none did: no replica holds the Lease; see the operator's logs"
             )
         time.sleep(0.25)
 

@@ -112,7 +112,7 @@ class Player:
             )
         criterion = (status.get("rollback") or {}).get("criterion")
         if act.criterion is not None and criterion != act.criterion:
-            raise self._failure(f"the criterion {act.criterion} to take it back", f"it was {criterion}")
+            raise self._failure(f"the criterion {act.criterion} to roll it back", f"it was {criterion}")
 
     def _failure(self, expected: str, seen: str) -> DemoError:
         return DemoError(expected=expected, seen=seen, details=self._lab.details())

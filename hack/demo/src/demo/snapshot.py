@@ -20,7 +20,7 @@ class Snapshot:
 
     Attributes:
         status: Of the ModelRollout.
-        generation: Of the ModelRollout; a status with a lower observedGeneration speaks of an older spec.
+        generation: Of the ModelRollout; a status with a lower observedGeneration describes an older spec.
         values: Last value of each criterion, from the operator's own metrics: status is not written
             at each tick.
         load: The load generator's counts.

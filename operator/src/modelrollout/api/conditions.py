@@ -182,7 +182,7 @@ class Condition(StatusModel):
     message: Message = Field(default="", description="Why, as a sentence for people.")
     last_transition_time: Timestamp = Field(description="When the status last changed.")
     observed_generation: int | None = Field(
-        default=None, ge=0, description="The metadata.generation that the condition speaks of."
+        default=None, ge=0, description="The metadata.generation that the condition describes."
     )
 
 

@@ -119,8 +119,8 @@ class Observation(SpecModel):
     duration: PositiveDuration = Field(description="How long the new version is watched, such as 7d.")
     keep_stable: KeepStable = Field(
         default=KeepStable.FULL,
-        description="What of stable keeps running for the way back, outside the Service. Full: all of its "
-        "pods, beyond spec.replicas and capacity. Scaled: a part. None: nothing, the way back then starts "
+        description="What of stable keeps running for a rollback, outside the Service. Full: all of its "
+        "pods, beyond spec.replicas and capacity. Scaled: a part. None: nothing, a rollback then starts "
         "pods. Keeping needs a label in the Service's selector that is not in the selector of stable's "
         "Deployment; where there is none, the condition StableKept says so and nothing is kept.",
     )

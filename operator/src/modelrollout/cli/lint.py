@@ -108,7 +108,7 @@ def _problems(document: dict[str, Any], *, features: bool) -> Iterator[tuple[str
 
 
 def _culprit(path: str, message: str) -> str:
-    """The item that a list's problem speaks of: `names must be unique, but [1] repeats a`."""
+    """The item that a list's problem names: `names must be unique, but [1] repeats a`."""
     repeated = REPEATS.search(message)
     return f"{path}[{repeated[1]}]" if repeated else path
 

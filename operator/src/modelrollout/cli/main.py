@@ -105,7 +105,7 @@ def list_command(target: Target, everywhere: bool, form: str | None) -> None:
 def status(target: Target, name: str, watch: bool, timeout: float | None, form: str | None) -> None:
     """Show one rollout: traffic, criteria against their limits, steps, past runs.
 
-    With -w the exit code is 0 if the run succeeds and 1 if traffic goes back to stable.
+    With -w the exit code is 0 if the run succeeds and 1 if it is rolled back.
     """
     if watch and form:
         raise click.UsageError(

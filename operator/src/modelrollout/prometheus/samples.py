@@ -66,7 +66,7 @@ def sample_of(query: CriterionQuery, outcomes: Mapping[str, Outcome], at: dateti
 
 
 def stale(sample: Sample, age: float, limit: float) -> Sample:
-    """The same question, but what Prometheus has is too old to speak of now."""
+    """The same question, but what Prometheus has is too old to count now."""
     if sample.state is not SampleState.VALUE:
         return sample
     message = (

@@ -26,7 +26,7 @@ class Run:
         message: Why it ended so.
         start: When it began.
         end: When it ended; None while under way.
-        current: Whether the status still speaks of it.
+        current: Whether the status still describes it.
     """
 
     id: str
