@@ -1,4 +1,4 @@
-"""Run by `helm test`: the operator answers, a replica leads, and every Prometheus of its list can be asked."""
+"""Run by `helm test`: the operator answers, a replica leads, and each Prometheus of its list answers."""
 
 import os
 import re

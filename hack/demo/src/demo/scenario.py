@@ -91,7 +91,7 @@ ACTS: Final = (
     ),
     Act(
         title="2. A model that does not fit its encoder",
-        story="For 1.2 a colleague changed the encoder and forgot the heads, which were trained on the old one.",
+        story="Version 1.2 has another encoder, but still the heads that were trained for the old one.",
         version=MISFIT,
         phase="RolledBack",
         criterion="dimension-mismatch",
