@@ -188,15 +188,19 @@ async def test_a_taken_name_stays_a_problem_until_it_is_free(monkeypatch: pytest
     with pytest.raises(NameTakenError) as told:
         await setup.make_job()
     actor._note(rollout, told.value)
-    assert rollout.trouble is not None
-    assert rollout.trouble[0].reason == Reason.NAME_TAKEN
-    noted = rollout.trouble
+    assert rollout.pending_problem is not None
+    assert rollout.pending_problem[0].reason == Reason.NAME_TAKEN
+    noted = rollout.pending_problem
     actor._note(rollout, told.value)
-    assert rollout.trouble is noted  # nothing new: no tick at once
-    rollout.trouble = (noted[0], 0.0)
+    assert rollout.pending_problem is noted  # nothing new: no tick at once
+    rollout.pending_problem = (noted[0], 0.0)
     await actor.try_again(rollout)
-    assert rollout.trouble is not None and rollout.trouble[0] is noted[0] and rollout.trouble[1] > 0
+    assert (
+        rollout.pending_problem is not None
+        and rollout.pending_problem[0] is noted[0]
+        and rollout.pending_problem[1] > 0
+    )
     del setup.api.objects[JOB]
-    rollout.trouble = (noted[0], 0.0)
+    rollout.pending_problem = (noted[0], 0.0)
     await actor.try_again(rollout)
-    assert rollout.trouble is None
+    assert rollout.pending_problem is None

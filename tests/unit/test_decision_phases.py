@@ -325,12 +325,12 @@ def test_a_decision_names_the_criteria_that_hold_the_run_and_no_others() -> None
     }
     story = Story(criteria=[{**SIMPLE, "name": name, **policy} for name, policy in policies.items()])
     story.until_weight(10)
-    assert story.tick().holding == ()
+    assert story.tick().blocking_criteria == ()
     for mode in (sim.EMPTY, sim.BROKEN):
         for name in policies:
             story.world.set_mode(name, mode)
-        holding = story.play(10).holding
-        assert holding == (("held",) if mode == sim.EMPTY else ("held", "ignored")), mode
+        blocking_criteria = story.play(10).blocking_criteria
+        assert blocking_criteria == (("held",) if mode == sim.EMPTY else ("held", "ignored")), mode
 
 
 def test_too_few_samples_hold() -> None:

@@ -128,9 +128,9 @@ def test_a_limit_that_compares_is_told_once_the_other_value_is_known() -> None:
 def test_whether_a_criterion_holds_the_rollout_is_told_once_it_was_decided() -> None:
     told = Told(RATE, criteria=[entry("NoData")])
     assert told.series("criterion_holds") == {}
-    told.rollout.holding = ("errors",)
+    told.rollout.blocking_criteria = ("errors",)
     assert told.series("criterion_holds", "criterion") == {("errors",): 1}
-    told.rollout.holding = ()
+    told.rollout.blocking_criteria = ()
     assert told.series("criterion_holds", "criterion") == {("errors",): 0}
 
 

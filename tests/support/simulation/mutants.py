@@ -126,9 +126,9 @@ def _partial_answers() -> list[Replacement]:
 
 def _old_answers() -> list[Replacement]:
     """34: an answer from before the end of the step counts."""
-    from modelrollout.decision import gate
+    from modelrollout.decision import blockers
 
-    return [(gate, "freshness_blocker", lambda *_: None)]
+    return [(blockers, "freshness_blocker", lambda *_: None)]
 
 
 def _asked_never_again() -> list[Replacement]:

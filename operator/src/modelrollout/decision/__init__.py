@@ -1,8 +1,8 @@
 """What to do next with one rollout: a pure function of what is asked for, remembered and observed."""
 
+from modelrollout.decision.context import Stage, stage_of
 from modelrollout.decision.copies import other_copies
-from modelrollout.decision.core import decide
-from modelrollout.decision.draft import Stage, stage_of
+from modelrollout.decision.decide import decide
 from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
 from modelrollout.decision.limits import (
     CriterionLimit,
@@ -20,8 +20,8 @@ from modelrollout.decision.names import (
     shadow_name,
     shadow_version,
 )
-from modelrollout.decision.outcome import watched_deployments
 from modelrollout.decision.reach import ends_rollback, rests_on_endpoints
+from modelrollout.decision.result import watched_deployments
 from modelrollout.decision.versions import is_rejected
 
 __all__ = [

@@ -6,8 +6,8 @@ from modelrollout.api.commands import Command, Verb
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import RunResult, RunStatus
-from modelrollout.decision import pauses, runs, versions
-from modelrollout.decision.draft import MESSAGE_LIMIT, Draft, Stage, next_step
+from modelrollout.decision import lifecycle, pauses, versions
+from modelrollout.decision.context import MESSAGE_LIMIT, Draft, Stage, next_step
 from modelrollout.decision.names import fingerprint, run_id
 
 _CHANGED = "the candidate's pod template has just changed"
@@ -77,7 +77,7 @@ def _abort(draft: Draft, command: Command) -> None:
         _abort_next(draft, command)
     else:
         text = f"Aborted{_by(command)}."
-        if not runs.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED):
+        if not lifecycle.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED):
             _refuse(draft, command, "this is the first version; there is no stable one to go back to")
 
 
@@ -157,9 +157,9 @@ def _promote(draft: Draft, command: Command) -> None:
         draft.set(shadow=draft.status.shadow.model_copy(update={"approved_at": draft.now}))
         return
     if stage is Stage.OBSERVING:
-        runs.succeed(draft)
+        lifecycle.succeed(draft)
     elif upcoming is not None:
-        runs.enter_step(draft, upcoming)
+        lifecycle.enter_step(draft, upcoming)
 
 
 def _promote_full(draft: Draft, command: Command) -> None:
@@ -172,30 +172,30 @@ def _promote_full(draft: Draft, command: Command) -> None:
     elif versions.candidate_changed(draft):
         _refuse(draft, command, f"{_CHANGED}; the run starts again at its first step")
     elif draft.stage is Stage.OBSERVING:
-        runs.succeed(draft)
+        lifecycle.succeed(draft)
     else:
         pauses.resume(draft, f"Promoted in full{_by(command)}.")
         run = draft.run.model_copy(update={"skip_analysis": True})
         draft.set(run=run, criteria=())
         if next_step(spec, draft.status.step) is not None:
-            runs.enter_step(draft, len(spec.steps) - 1)
+            lifecycle.enter_step(draft, len(spec.steps) - 1)
 
 
 def _retry(draft: Draft, command: Command) -> None:
-    barred, last = draft.status.rolled_back_from, draft.status.run
+    rejected_candidate, last = draft.status.rolled_back_from, draft.status.run
     assert draft.spec is not None
-    if draft.stage is not Stage.NONE or barred is None:
+    if draft.stage is not Stage.NONE or rejected_candidate is None:
         _refuse(draft, command, "there is no candidate that was rolled back or aborted")
-    elif barred.fingerprint != fingerprint(draft.spec.candidate):
+    elif rejected_candidate.fingerprint != fingerprint(draft.spec.candidate):
         _refuse(draft, command, "spec.candidate has changed since; that starts a run by itself")
     elif draft.spec.paused:
         _refuse(draft, command, "spec.paused is true; set it to false")
-    elif not draft.spec.candidate.is_copy and not draft.workload(barred.candidate).exists:
-        _refuse(draft, command, f"there is no Deployment {barred.candidate}; create it first")
+    elif not draft.spec.candidate.is_copy and not draft.workload(rejected_candidate.candidate).exists:
+        _refuse(draft, command, f"there is no Deployment {rejected_candidate.candidate}; create it first")
     else:
         attempt = last.attempt + 1 if last is not None else 2
-        text = f"Attempt {attempt} of {barred.candidate}, from the first step{_by(command)}."
-        runs.start_run(draft, reason=Reason.STARTED, message=text, attempt=attempt)
+        text = f"Attempt {attempt} of {rejected_candidate.candidate}, from the first step{_by(command)}."
+        lifecycle.start_run(draft, reason=Reason.STARTED, message=text, attempt=attempt)
 
 
 def _rollback(draft: Draft, command: Command) -> None:
@@ -203,7 +203,7 @@ def _rollback(draft: Draft, command: Command) -> None:
     status, stage = draft.status, draft.stage
     text = f"Rolled back{_by(command)}."
     if stage in pauses.PAUSABLE:
-        if not runs.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text):
+        if not lifecycle.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text):
             _refuse(draft, command, "this is the first version; there is no stable one to go back to")
         return
     previous, current = status.previous_stable, status.stable
@@ -236,4 +236,4 @@ def _rollback(draft: Draft, command: Command) -> None:
         draft.say(
             Reason.STARTED, f"Going back from {current} to {previous}.", announcement=Announcement.STARTED
         )
-        runs.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text)
+        lifecycle.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text)

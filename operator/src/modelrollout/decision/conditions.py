@@ -13,11 +13,11 @@ from modelrollout.api.conditions import Condition, ConditionStatus, ConditionTyp
 from modelrollout.api.criteria import OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus
-from modelrollout.decision.draft import Draft, Stage
-from modelrollout.decision.gate import target_of, weight_reached
-from modelrollout.decision.keeping import wanted_pods
+from modelrollout.decision.blockers import target_of, weight_reached
+from modelrollout.decision.context import Draft, Stage
 from modelrollout.decision.reach import reach_conditions
 from modelrollout.decision.replicas import achievable_weight, candidate_count, exact_replicas
+from modelrollout.decision.standby import wanted_pods
 from modelrollout.decision.versions import edited_text
 
 _UNDER_WAY = (

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from modelrollout.api.conditions import Phase
 from modelrollout.api.status import ModelRolloutStatus
-from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.context import Draft, Stage
 
 _SURELY_SEEN = timedelta(minutes=1)
 """After this long a copy that is not there was deleted; before, the watch may not have told of it."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from modelrollout.api.criteria import CompareTo, Criterion, CriterionPhase, OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus, ModelRolloutStatus
-from modelrollout.decision.draft import Draft, Stage, baseline_criteria, stage_of
+from modelrollout.decision.context import Draft, Stage, baseline_criteria, stage_of
 from modelrollout.decision.limits import is_finite
 from modelrollout.decision.types import Sample
 from modelrollout.decision.verdicts import Moment, Verdict, judge

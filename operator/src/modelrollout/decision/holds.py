@@ -12,10 +12,10 @@ from modelrollout.api.durations import format_duration
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import OnHoldDeadline
 from modelrollout.api.status import CriterionState, HoldStatus
-from modelrollout.decision import pauses, runs
-from modelrollout.decision.draft import Draft, Stage, baseline_binds, baseline_criteria
+from modelrollout.decision import lifecycle, pauses
+from modelrollout.decision.blockers import stage_began_at, stage_ends_at, stage_name
+from modelrollout.decision.context import Draft, Stage, baseline_binds, baseline_criteria
 from modelrollout.decision.evaluation import Evaluation
-from modelrollout.decision.gate import stage_began_at, stage_ends_at, stage_name
 from modelrollout.decision.types import Problem, SampleState
 
 _LACKING = (CriterionState.ERROR, CriterionState.NO_DATA)
@@ -49,7 +49,7 @@ def overdue(draft: Draft) -> bool:
         return False
     text = f"Held for {spec.hold_deadline} for lack of data: {held.message}"
     if spec.on_hold_deadline is OnHoldDeadline.ROLLBACK:
-        return runs.start_rollback(draft, reason=Reason.HOLD_DEADLINE_EXCEEDED, message=text)
+        return lifecycle.start_rollback(draft, reason=Reason.HOLD_DEADLINE_EXCEEDED, message=text)
     text += " A person must look at it: resume, promote or abort."
     pauses.pause(draft, reason=Reason.HOLD_DEADLINE_EXCEEDED, message=text)
     return False

@@ -7,7 +7,7 @@ from datetime import datetime
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import ModelRolloutStatus, PauseStatus
-from modelrollout.decision.draft import STAGE_PHASES, Draft, Stage
+from modelrollout.decision.context import STAGE_PHASES, Draft, Stage
 
 PAUSABLE = (Stage.BASELINE, Stage.SHADOW, Stage.FIRST_VALIDATION, Stage.STEP, Stage.OBSERVING)
 

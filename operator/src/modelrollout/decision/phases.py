@@ -7,8 +7,9 @@ from datetime import timedelta
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import BaselineStatus, RunResult, ShadowStatus
-from modelrollout.decision import copies, pauses, runs, validation, versions
-from modelrollout.decision.draft import (
+from modelrollout.decision import copies, lifecycle, pauses, validation, versions
+from modelrollout.decision.blockers import stage_name, weight_reached
+from modelrollout.decision.context import (
     STAGE_PHASES,
     Blocker,
     Draft,
@@ -18,7 +19,6 @@ from modelrollout.decision.draft import (
     next_step,
 )
 from modelrollout.decision.evaluation import Evaluation, evaluate, sticky_criteria
-from modelrollout.decision.gate import stage_name, weight_reached
 from modelrollout.decision.limits import is_finite, special_text
 from modelrollout.decision.names import fingerprint, shadow_name
 from modelrollout.decision.types import Sample, SampleState
@@ -34,16 +34,20 @@ def settle(draft: Draft) -> None:
         draft.set(stable=spec.stable.deployment)
     versions.settle_stable(draft)
     copies.forget_deleted(draft)
-    barred = versions.rejected(draft)
-    if barred is not draft.status.rolled_back_from:
+    rejected_candidate = versions.rejected(draft)
+    if rejected_candidate is not draft.status.rolled_back_from:
         draft.set(rolled_back_from=None)
     stable, name = draft.status.stable, draft.candidate_name
     if name == stable:
         _rest(draft)
-    elif barred is not None:
+    elif rejected_candidate is not None:
         rollback = draft.status.rollback
         reason = rollback.reason if rollback else Reason.ALREADY_ROLLED_BACK
-        text = rollback.message if rollback else f"{barred.candidate} was rolled back and is not tried again."
+        text = (
+            rollback.message
+            if rollback
+            else f"{rejected_candidate.candidate} was rolled back and is not tried again."
+        )
         draft.enter(Phase.ROLLED_BACK, reason, text)
     elif spec.paused:
         text = f"{name} is not rolled out while spec.paused is true."
@@ -51,15 +55,15 @@ def settle(draft: Draft) -> None:
         draft.enter(resting, Reason.PAUSED_BY_SPEC, text)
     elif stable is None:
         text = f"{name} is the first version and gets all the traffic at once."
-        runs.start_run(draft, reason=Reason.FIRST_VERSION, message=text, skip_analysis=True)
+        lifecycle.start_run(draft, reason=Reason.FIRST_VERSION, message=text, skip_analysis=True)
     elif name is not None and versions.was_stable(draft, name):
         text = f"Returning from {stable} to {name}, the version before it, without analysis."
-        runs.start_run(draft, reason=Reason.RETURNED_TO_PREVIOUS, message=text, skip_analysis=True)
+        lifecycle.start_run(draft, reason=Reason.RETURNED_TO_PREVIOUS, message=text, skip_analysis=True)
     else:
         text = f"Rolling out {name} in place of {stable}."
         if name == draft.status.previous_stable:
             text += " It was stable before, but with another pod template: it takes every step."
-        runs.start_run(draft, reason=Reason.STARTED, message=text)
+        lifecycle.start_run(draft, reason=Reason.STARTED, message=text)
 
 
 def _rest(draft: Draft) -> None:
@@ -98,7 +102,7 @@ def revert(draft: Draft) -> None:
         draft.enter(Phase.ROLLING_BACK, rollback.reason, rollback.message)
     gone = not candidate.exists or (candidate.desired == 0 and candidate.ready == 0)
     if gone and stable.desired == draft.total and not stable.parked:
-        runs.finish_rollback(draft)
+        lifecycle.finish_rollback(draft)
 
 
 def leave_early(draft: Draft) -> bool:
@@ -117,7 +121,7 @@ def leave_early(draft: Draft) -> bool:
     seen = draft.status.step is not None and draft.step.most_ready > 0
     if not draft.candidate.exists and (seen or not spec.candidate.is_copy):
         text = f"Deployment {run.candidate} of the candidate was deleted."
-        return runs.start_rollback(draft, reason=Reason.CANDIDATE_DELETED, message=text)
+        return lifecycle.start_rollback(draft, reason=Reason.CANDIDATE_DELETED, message=text)
     return False
 
 
@@ -136,7 +140,7 @@ def _restart(draft: Draft, what: str, *, reason: Reason = Reason.CANDIDATE_TEMPL
         draft.say(reason, f"{what} It is the first version, so the run goes on.")
         return False
     text = f"{what} The run starts again at its first step, against the same stable version."
-    return runs.start_rollback(draft, reason=reason, message=text, result=RunResult.SUPERSEDED)
+    return lifecycle.start_rollback(draft, reason=reason, message=text, result=RunResult.SUPERSEDED)
 
 
 def _replace(draft: Draft, name: str | None) -> bool:
@@ -144,13 +148,15 @@ def _replace(draft: Draft, name: str | None) -> bool:
     run = draft.run
     if name is not None and name == draft.status.stable:
         text = f"spec.candidate was set back to {name}, the stable version."
-        return runs.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED)
+        return lifecycle.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED)
     text = f"{name} replaces {run.candidate} as the candidate."
     if draft.status.stable is None:
         # the first version, not finished yet, gives way to the next one as soon as that one is ready
-        runs.start_run(draft, reason=Reason.NEW_CANDIDATE, message=text, skip_analysis=True)
+        lifecycle.start_run(draft, reason=Reason.NEW_CANDIDATE, message=text, skip_analysis=True)
         return True
-    return runs.start_rollback(draft, reason=Reason.SUPERSEDED, message=text, result=RunResult.SUPERSEDED)
+    return lifecycle.start_rollback(
+        draft, reason=Reason.SUPERSEDED, message=text, result=RunResult.SUPERSEDED
+    )
 
 
 def measure(draft: Draft) -> Evaluation | None:
@@ -169,7 +175,7 @@ def measure(draft: Draft) -> Evaluation | None:
         draft.set(criteria=evaluation.fresh)
         first = evaluation.rollback[0]
         text = " ".join(_breach_text(draft, evaluation, name) for name in evaluation.rollback)
-        if runs.start_rollback(draft, reason=Reason.CRITERION_BREACHED, message=text, criterion=first):
+        if lifecycle.start_rollback(draft, reason=Reason.CRITERION_BREACHED, message=text, criterion=first):
             return evaluation
     if evaluation.pause:
         first = evaluation.pause[0]
@@ -256,7 +262,7 @@ def overdue(draft: Draft) -> bool:
     left = deadline_of(draft)
     if left is None or left > timedelta():
         return False
-    return runs.start_rollback(draft, reason=Reason.DEADLINE_EXCEEDED, message=_overdue_text(draft))
+    return lifecycle.start_rollback(draft, reason=Reason.DEADLINE_EXCEEDED, message=_overdue_text(draft))
 
 
 def _overdue_text(draft: Draft) -> str:
@@ -322,15 +328,15 @@ def go_on(draft: Draft) -> None:
         validation.begin(draft, 0)
         draft.enter(Phase.VALIDATING, Reason.VALIDATING, "Validations run before the first step.")
     elif stage in (Stage.SHADOW, Stage.FIRST_VALIDATION):
-        runs.enter_step(draft, 0)
+        lifecycle.enter_step(draft, 0)
     elif stage is Stage.OBSERVING:
-        runs.succeed(draft)
+        lifecycle.succeed(draft)
     elif (upcoming := next_step(spec, draft.step)) is not None:
-        runs.enter_step(draft, upcoming)
+        lifecycle.enter_step(draft, upcoming)
     elif spec.observation is not None and not draft.run.skip_analysis:
-        runs.start_observation(draft)
+        lifecycle.start_observation(draft)
     else:
-        runs.succeed(draft)
+        lifecycle.succeed(draft)
 
 
 def prepare(draft: Draft) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from modelrollout.api.conditions import ConditionStatus, ConditionType, Reason, get_condition
 from modelrollout.api.status import ModelRolloutStatus, RunResult
-from modelrollout.decision.draft import Blocker, Draft, Stage
+from modelrollout.decision.context import Blocker, Draft, Stage
 from modelrollout.decision.types import Scale
 
 NAMED: Final = 5

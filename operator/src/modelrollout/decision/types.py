@@ -252,7 +252,7 @@ class Decision:
         transitions: For Events and logs.
         evaluate: Names of the criteria to ask Prometheus about before the next decision.
         record_baseline: Names of the criteria to measure on stable over `baseline.window` before that.
-        holding: Names of the criteria that keep the run from going on.
+        blocking_criteria: Names of the criteria that keep the run from going on.
         shadow: The copy that must exist now; None: none must (one that exists is removed).
         parked: Deployment all of whose pods must run outside the Service; None: there is none.
         serving: Deployments none of whose pods may be outside the Service (others are left as they are).
@@ -269,7 +269,7 @@ class Decision:
     transitions: tuple[Transition, ...] = ()
     evaluate: tuple[str, ...] = ()
     record_baseline: tuple[str, ...] = ()
-    holding: tuple[str, ...] = ()
+    blocking_criteria: tuple[str, ...] = ()
     shadow: ShadowCopy | None = None
     parked: str | None = None
     serving: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus, PauseStatus, ValidationState, ValidationStatus
 from modelrollout.api.workload import Validation
-from modelrollout.decision.draft import STAGE_PHASES, Draft
+from modelrollout.decision.context import STAGE_PHASES, Draft
 from modelrollout.decision.names import job_name
 from modelrollout.decision.types import JobRequest, JobState
 
@@ -115,8 +115,8 @@ def _followed(draft: Draft, entry: ValidationStatus) -> ValidationStatus:
             text = f"The Job did not finish within its timeout of {validation.timeout}. {message}".strip()
             return _ended(draft, entry, ValidationState.TIMED_OUT, text)
     if state is JobState.RUNNING:
-        trouble = ValidationState.IMAGE_PULL_FAILED if message else ValidationState.RUNNING
-        return entry.model_copy(update={"state": trouble, "message": message})
+        seen = ValidationState.IMAGE_PULL_FAILED if message else ValidationState.RUNNING
+        return entry.model_copy(update={"state": seen, "message": message})
     return entry
 
 

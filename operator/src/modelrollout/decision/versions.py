@@ -11,7 +11,7 @@ from modelrollout.api.conditions import Reason
 from modelrollout.api.status import ModelRolloutStatus, RolledBackCandidate
 from modelrollout.api.workload import Candidate
 from modelrollout.decision import pauses
-from modelrollout.decision.draft import Draft
+from modelrollout.decision.context import Draft
 from modelrollout.decision.names import fingerprint
 
 

@@ -103,10 +103,10 @@ class Actor:
     async def try_again(self, rollout: RolloutState) -> None:
         """What could not be made is tried again now and then; until it succeeds it stays a problem."""
         spec, run = rollout.spec, rollout.status.run
-        if rollout.trouble is None or time.monotonic() < rollout.trouble[1]:
+        if rollout.pending_problem is None or time.monotonic() < rollout.pending_problem[1]:
             return
         if rollout.taken and await is_taken(self._api, rollout.taken, rollout.ref):
-            rollout.trouble = (rollout.trouble[0], time.monotonic() + TROUBLE_SECONDS)
+            rollout.pending_problem = (rollout.pending_problem[0], time.monotonic() + TROUBLE_SECONDS)
             return
         stable = (run.stable if run else None) or rollout.status.stable
         try:
@@ -115,7 +115,7 @@ class Actor:
         except CopyError as error:
             self._note(rollout, error)
         else:
-            rollout.trouble, rollout.taken = None, ""
+            rollout.pending_problem, rollout.taken = None, ""
 
     @staticmethod
     def _note(rollout: RolloutState, error: CopyError) -> None:
@@ -126,9 +126,9 @@ class Actor:
             candidate_only=True,
         )
         rollout.taken = error.path if isinstance(error, NameTakenError) else ""
-        believed = rollout.trouble is not None and time.monotonic() < rollout.trouble[1]
-        if rollout.trouble is None or rollout.trouble[0] != problem or not believed:
-            rollout.trouble = (problem, time.monotonic() + TROUBLE_SECONDS)
+        believed = rollout.pending_problem is not None and time.monotonic() < rollout.pending_problem[1]
+        if rollout.pending_problem is None or rollout.pending_problem[0] != problem or not believed:
+            rollout.pending_problem = (problem, time.monotonic() + TROUBLE_SECONDS)
 
     def open_jobs(self, rollout: RolloutState) -> tuple[str, ...]:
         """Names of the Jobs whose result is not in status yet."""

@@ -205,8 +205,8 @@ def _samples(rollout: RolloutState) -> Iterator[Sample]:
     for criterion in status.criteria:
         name = criterion.name
         yield "modelrollout_criterion_state", (name, criterion.state), 1
-        if rollout.holding is not None:
-            yield "modelrollout_criterion_holds", (name,), name in rollout.holding
+        if rollout.blocking_criteria is not None:
+            yield "modelrollout_criterion_holds", (name,), name in rollout.blocking_criteria
         sample = rollout.samples.get(name)
         seen = sample.value if sample is not None else criterion.value
         if seen is not None:

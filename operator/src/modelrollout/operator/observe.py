@@ -81,7 +81,7 @@ class Observer:
 
     def _problems(self, rollout: RolloutState) -> tuple[Problem, ...]:
         found = self._inspector.problems(rollout)
-        return found if rollout.trouble is None else (*found, rollout.trouble[0])
+        return found if rollout.pending_problem is None else (*found, rollout.pending_problem[0])
 
     def _workloads(self, rollout: RolloutState, endpoints: ReadyEndpoints) -> dict[str, Workload]:
         found = {name: self._workload(rollout, name, endpoints) for name in rollout.deployments()}

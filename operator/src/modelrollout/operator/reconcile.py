@@ -96,15 +96,15 @@ class Reconciler:
         decision = await self._decide_on_what_is_so(rollout)
         decision, failing = keep_failure(decision, rollout)
         await self._persist(rollout, decision)
-        rollout.holding = decision.holding
-        trouble = rollout.trouble
+        rollout.blocking_criteria = decision.blocking_criteria
+        problem = rollout.pending_problem
         try:
             again = await self._actor.act(rollout, decision)
         finally:  # it stands in status: a failure to act must not keep it from people
             self._announcer.announce(rollout)
         self._reporter.command_ignored(rollout)
         await self._let_go(rollout, decision)
-        if again or failing or rollout.trouble is not trouble:
+        if again or failing or rollout.pending_problem is not problem:
             return 0.0  # to be said at once
         wait = self._next(rollout, decision)
         if rollout.unsaved:
@@ -193,8 +193,8 @@ class Reconciler:
             age = (self._clock.now() - measured).total_seconds() if measured else 0.0
             for_values = wait is not None and abs(interval - age - wait) < TOLERANCE
             wait = until if wait is None or wait == 0 or for_values else min(wait, until)
-        if rollout.trouble is not None:
-            retry = max(0.1, rollout.trouble[1] - now)
+        if rollout.pending_problem is not None:
+            retry = max(0.1, rollout.pending_problem[1] - now)
             wait = retry if wait is None else min(wait, retry)
         return wait
 

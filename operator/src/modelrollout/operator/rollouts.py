@@ -40,13 +40,13 @@ class RolloutState:
         evaluate_at, evaluated_at: When its criteria are due again and were last asked, by the monotonic
             clock.
         queries, queries_for: What to ask, and what that was made for.
-        trouble: Why something could not be made (a problem), and until when to believe that.
+        pending_problem: Why something could not be made (a problem), and until when to believe that.
         unsaved: Its status is only here: the API server forbids to write it.
         taken: Path of the object of somebody else that keeps it from being made; empty if that is not why.
         failures: Ticks that failed in a row.
         reporting, reported: Ids of transitions in status that are being told, and that have been told.
         claims, in_use: What it names, and the part of that which serves or is in its run.
-        holding: Criteria that keep the run from going on, by the last decision; None: there was none here.
+        blocking_criteria: Criteria that keep the run from going on, by the last decision; None: none is made.
         rollbacks: Reverts that this process has begun, by criterion (empty: no criterion's) and reason.
     """
 
@@ -73,13 +73,13 @@ class RolloutState:
     evaluated_at: float = 0.0
     queries: RolloutQueries | None = None
     queries_for: tuple[Any, ...] = ()
-    trouble: tuple[Problem, float] | None = None
+    pending_problem: tuple[Problem, float] | None = None
     taken: str = ""
     unsaved: bool = False
     failures: int = 0
     reporting: set[str] = field(default_factory=set)
     reported: set[str] = field(default_factory=set)
-    holding: tuple[str, ...] | None = None
+    blocking_criteria: tuple[str, ...] | None = None
     rollbacks: dict[tuple[str, str], int] = field(default_factory=dict)
     status_error: str = ""
     spec_error: str = ""
@@ -115,7 +115,7 @@ class RolloutState:
             self.generation = generation
             self._raw_spec = obj.get("spec")
             self.forget_measurements()
-            self.trouble, self.taken = None, ""
+            self.pending_problem, self.taken = None, ""
 
     def forget_measurements(self) -> None:
         """Everything asked of Prometheus is to be asked anew."""

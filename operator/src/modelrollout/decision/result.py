@@ -14,15 +14,15 @@ from modelrollout.api.status import (
     WeightStatus,
 )
 from modelrollout.decision import copies, holds, phases, replicas, validation
+from modelrollout.decision.blockers import blockers, target_of
 from modelrollout.decision.conditions import derive_conditions
-from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.context import Draft, Stage
 from modelrollout.decision.evaluation import Evaluation, due_baselines, due_criteria
-from modelrollout.decision.gate import blockers, target_of
-from modelrollout.decision.keeping import kept_pods, serving
 from modelrollout.decision.names import shadow_name, shadow_version
 from modelrollout.decision.reach import announce_reach, steady_scales
 from modelrollout.decision.replicas import Counts
 from modelrollout.decision.reporting import remember_unreported
+from modelrollout.decision.standby import kept_pods, serving
 from modelrollout.decision.types import Decision, Scale, ShadowCopy, Workload
 
 _RETRY = timedelta(seconds=5)
@@ -50,7 +50,7 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
         transitions=tuple(draft.transitions),
         evaluate=due_criteria(draft.spec, status),
         record_baseline=due_baselines(draft.spec, status),
-        holding=tuple(name for name, verdict in verdicts.items() if verdict.holds),
+        blocking_criteria=tuple(name for name, verdict in verdicts.items() if verdict.holds),
         shadow=_shadow(draft),
         parked=draft.stable.name if kept_pods(draft) else None,
         serving=serving(draft),

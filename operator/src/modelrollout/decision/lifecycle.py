@@ -15,7 +15,7 @@ from modelrollout.api.status import (
     StepStatus,
 )
 from modelrollout.decision import validation
-from modelrollout.decision.draft import Draft
+from modelrollout.decision.context import Draft
 from modelrollout.decision.names import fingerprint, run_id
 
 _OWNED_LIMIT = 50

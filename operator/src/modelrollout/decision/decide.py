@@ -8,13 +8,13 @@ from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus, RunResult
-from modelrollout.decision import holds, pauses, phases, runs, validation, versions
+from modelrollout.decision import holds, lifecycle, pauses, phases, validation, versions
+from modelrollout.decision.blockers import blockers
 from modelrollout.decision.commands import handle_commands
-from modelrollout.decision.draft import Blocker, Draft, Stage
+from modelrollout.decision.context import Blocker, Draft, Stage
 from modelrollout.decision.evaluation import Evaluation
-from modelrollout.decision.gate import blockers
-from modelrollout.decision.outcome import finish
 from modelrollout.decision.reach import was_stale
+from modelrollout.decision.result import finish
 from modelrollout.decision.types import Decision, Observation, Problem
 
 _MOST_STAGES = 6
@@ -192,7 +192,7 @@ def _delete(draft: Draft) -> None:
     """All traffic to stable, whatever the phase; then the finalizer may go."""
     if draft.stage not in (Stage.NONE, Stage.REVERTING):
         text = "The ModelRollout is being deleted."
-        runs.start_rollback(draft, reason=Reason.DELETED, message=text, result=RunResult.ABORTED)
+        lifecycle.start_rollback(draft, reason=Reason.DELETED, message=text, result=RunResult.ABORTED)
     if draft.stage is Stage.REVERTING:
         phases.revert(draft)
     unreachable = draft.stage is Stage.REVERTING and not draft.stable.exists

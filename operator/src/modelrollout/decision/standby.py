@@ -7,7 +7,7 @@ parked stands on the pod itself; here it is only said which Deployments' pods mu
 from __future__ import annotations
 
 from modelrollout.api.spec import KeepStable
-from modelrollout.decision.draft import Draft, Stage
+from modelrollout.decision.context import Draft, Stage
 
 
 def hands_over(draft: Draft) -> bool:

@@ -11,11 +11,11 @@ from modelrollout.api.criteria import OnBreach
 from modelrollout.api.spec import Approval, ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus, ModelRolloutStatus
 from modelrollout.decision import schedule
-from modelrollout.decision.draft import Blocker, Draft, Stage, next_step, step_of
+from modelrollout.decision.context import Blocker, Draft, Stage, next_step, step_of
 from modelrollout.decision.evaluation import Evaluation
-from modelrollout.decision.keeping import kept_pods
 from modelrollout.decision.reach import reach_blockers
 from modelrollout.decision.replicas import Counts, candidate_count, settled
+from modelrollout.decision.standby import kept_pods
 from modelrollout.decision.validation import all_succeeded, describe_open, validations_before
 
 _OLDEST = timedelta(seconds=30)
