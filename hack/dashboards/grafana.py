@@ -67,7 +67,7 @@ class Variable:
 
 
 def row(title: str) -> Panel:
-    """A heading."""
+    """Return a heading."""
     return Panel(kind="row", title=title, width=WIDTH, height=1)
 
 
@@ -77,17 +77,17 @@ def timeseries(title: str, *queries: Query, **more: Any) -> Panel:
 
 
 def stat(title: str, *queries: Query, **more: Any) -> Panel:
-    """One big number each."""
+    """Return one big number each."""
     return Panel(kind="stat", title=title, queries=queries, **{"width": 4, "height": 4, **more})
 
 
 def states(title: str, *queries: Query, **more: Any) -> Panel:
-    """What was so when, as coloured bars."""
+    """Return what was so when, as coloured bars."""
     return Panel(kind="state-timeline", title=title, queries=queries, **{"width": 12, **more})
 
 
 def table(title: str, *queries: Query, **more: Any) -> Panel:
-    """A table of the labels and last values."""
+    """Return a table of the labels and last values."""
     return Panel(kind="table", title=title, queries=queries, **{"width": WIDTH, **more})
 
 
@@ -103,7 +103,7 @@ class Dashboard:
     tags: Sequence[str] = ("modelrollout",)
 
     def to_json(self) -> Json:
-        """What Grafana imports."""
+        """Return what Grafana imports."""
         return {
             "uid": self.uid,
             "title": self.title,

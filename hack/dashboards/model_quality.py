@@ -18,7 +18,7 @@ def _rate(metric: str, *matchers: str) -> str:
 
 
 def _share(part: str, whole: str, by: str = "version") -> str:
-    """A ratio for each version; nothing where nothing was asked, rather than a division by zero."""
+    """Return a ratio for each version; nothing where nothing was asked, rather than a division by zero."""
     return f"sum by ({by}) ({part}) / on (version) group_left () (sum by (version) ({whole}) > 0)"
 
 

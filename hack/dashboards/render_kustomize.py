@@ -20,7 +20,7 @@ HELM_LABELS: Final = ("helm.sh/chart", "app.kubernetes.io/managed-by")
 
 
 def render() -> str:
-    """The operator's objects as YAML, without Helm's labels and without the list of Prometheus servers."""
+    """Return the operator's objects as YAML, without Helm's labels and the list of Prometheus servers."""
     settings = f"crds.install=false,tests.enabled=false,image.repository={REPOSITORY}"
     command = [_helm(), "template", RELEASE, str(ROOT / "charts" / "modelrollout")]
     command += ["--namespace", NAMESPACE, "--set", settings]
@@ -31,7 +31,7 @@ def render() -> str:
 
 
 def _helm() -> str:
-    """The helm of the repository's version, so that everybody renders the same."""
+    """Return the helm of the repository's version, so that everybody renders the same."""
     ask = [sys.executable, "-m", "devcluster", "tool", "helm"]
     return subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout.strip()
 

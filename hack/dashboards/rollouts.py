@@ -18,7 +18,7 @@ def _quantile(histogram: str) -> str:
 
 
 def _count(phases: str) -> str:
-    """How many rollouts are in one of the phases, each counted once while two replicas take turns."""
+    """Return how many rollouts are in one of the phases, each counted once while two replicas take turns."""
     return f'count(max by (namespace, name) (modelrollout_phase{{phase=~"{phases}"}})) or vector(0)'
 
 

@@ -33,7 +33,7 @@ class Api:
         self._local = threading.local()
 
     def text(self, path: str) -> str:
-        """The body at a path; ApiError for any answer but 200."""
+        """Return the body at a path; ApiError for any answer but 200."""
         for attempt in (1, 2):
             connection = self._connection()
             try:
@@ -52,20 +52,20 @@ class Api:
         raise AssertionError("the second attempt returns or raises")
 
     def json(self, path: str, **query: str) -> Json:
-        """The object at a path."""
+        """Return the object at a path."""
         found: Json = json.loads(self.text(f"{path}?{urlencode(query)}" if query else path))
         return found
 
     def items(self, path: str, **query: str) -> list[Json]:
-        """The items of a list."""
+        """Return the items of a list."""
         return list(self.json(path, **query)["items"])
 
     def pod(self, namespace: str, name: str, port: int, path: str) -> str:
-        """What a pod answers."""
+        """Return what a pod answers."""
         return self.text(f"/api/v1/namespaces/{namespace}/pods/{quote(name)}:{port}/proxy{path}")
 
     def service(self, namespace: str, name: str, port: int, path: str) -> str:
-        """What a Service answers."""
+        """Return what a Service answers."""
         return self.text(f"/api/v1/namespaces/{namespace}/services/{quote(name)}:{port}/proxy{path}")
 
     def close(self) -> None:

@@ -55,22 +55,25 @@ class BuilderBackend:
 
     @contextmanager
     def docker(self) -> Iterator[Docker]:
-        """A daemon; one that was started for this ends with the block unless it has containers by then."""
+        """Yield a daemon.
+
+        One that was started for this ends with the block unless it has containers by then.
+        """
         with _errors(), daemons.for_a_while() as daemon:
             yield as_docker(daemon)
 
     def bases(self, docker: Docker) -> dict[str, str]:  # noqa: ARG002 - the tool knows its daemon
-        """The public images where they can be pulled, else the tool's own."""
+        """Return the public images where they can be pulled, else the tool's own."""
         with _errors():
             return bases(daemons.obtain())
 
     def create(self, name: str) -> Cluster:
-        """The cluster of that name, created unless it runs."""
+        """Return the cluster of that name, created unless it runs."""
         with _errors():
             return BuiltCluster(kindcluster.KindCluster.up(name=name))
 
     def attach(self, name: str) -> Cluster | None:
-        """The cluster of that name, if it runs."""
+        """Return the cluster of that name, if it runs."""
         with _errors():
             found = kindcluster.KindCluster.attach(name)
         return BuiltCluster(found) if found else None
@@ -87,7 +90,7 @@ class BuilderBackend:
 
 
 def as_docker(daemon: Daemon) -> Docker:
-    """The docker command for a daemon of the tool's."""
+    """Return the docker command for a daemon of the tool's."""
     if not daemon.private:
         return Docker(daemons.client(), daemon.env)
     # Its containers have no network but the machine's own, and Debian's Docker has no BuildKit.
@@ -95,7 +98,7 @@ def as_docker(daemon: Daemon) -> Docker:
 
 
 def bases(daemon: Daemon) -> dict[str, str]:
-    """An image for each argument of PUBLIC_BASES."""
+    """Return an image for each argument of PUBLIC_BASES."""
     return {
         "BASE_IMAGE": baseimages.python(daemon, PUBLIC_BASES["BASE_IMAGE"]),
         "PROMETHEUS_IMAGE": baseimages.prometheus(daemon, PUBLIC_BASES["PROMETHEUS_IMAGE"]),
@@ -103,13 +106,13 @@ def bases(daemon: Daemon) -> dict[str, str]:
 
 
 def knows(name: str) -> bool:
-    """Whether the tool has made a cluster of that name."""
+    """Tell whether the tool has made a cluster of that name."""
     return name in kindcluster.names()
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """The tool's errors as the demo's own; each is a sentence with the cure."""
+    """Yield the tool's errors as the demo's own; each is a sentence with the cure."""
     try:
         yield
     except DevClusterError as error:

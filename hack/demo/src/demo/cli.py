@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the demo (or removes it). Returns 0 only if everything was proved."""
+    """Run the demo, or remove it. Returns 0 only if everything was proved."""
     arguments = _parser().parse_args(argv)
     narrator = Narrator()
     try:

@@ -37,19 +37,22 @@ class Backend(Protocol):
     """Where Docker, the images to build on, and the cluster come from."""
 
     def docker(self) -> AbstractContextManager[Docker]:
-        """A daemon, for as long as images are built and the cluster is created."""
+        """Return a daemon, for as long as images are built and the cluster is created."""
         ...
 
     def bases(self, docker: Docker) -> dict[str, str]:
-        """An image for each argument of `images.PUBLIC_BASES`, all of them in the daemon."""
+        """Return an image for each argument of `images.PUBLIC_BASES`, all of them in the daemon."""
         ...
 
     def create(self, name: str) -> Cluster:
-        """The cluster of that name, created unless it runs; nothing is left of one that could not be."""
+        """Return the cluster of that name, created unless it runs.
+
+        Nothing is left of one that could not be.
+        """
         ...
 
     def attach(self, name: str) -> Cluster | None:
-        """The cluster of that name, if it runs."""
+        """Return the cluster of that name, if it runs."""
         ...
 
     def delete(self, name: str) -> bool:
@@ -57,5 +60,5 @@ class Backend(Protocol):
         ...
 
     def helm(self) -> Path:
-        """The helm program."""
+        """Return the helm program."""
         ...

@@ -34,7 +34,7 @@ class Narrator:
         return f"{seconds // 60}:{seconds % 60:02d}"
 
     def title(self, text: str) -> None:
-        """A new chapter."""
+        """Print a heading."""
         self.console.print()
         self.console.print(Rule(f"[bold]{text}[/]", align="left", style="blue"))
 
@@ -45,7 +45,7 @@ class Narrator:
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
-        """A block that takes a while: its name, a clock while it runs, and how long it took."""
+        """Yield a block that takes a while: its name, a clock while it runs, and how long it took."""
         began = time.monotonic()
         try:
             if self.live:
@@ -61,7 +61,7 @@ class Narrator:
 
     @contextmanager
     def view(self) -> Iterator[Live | None]:
-        """A live view below what is printed, or None where there is no terminal."""
+        """Yield a live view below what is printed, or None where there is no terminal."""
         if not self.live:
             yield None
             return
@@ -69,7 +69,7 @@ class Narrator:
             yield live
 
     def show(self, what: RenderableType) -> None:
-        """A table or a panel."""
+        """Print a table or a panel."""
         self.console.print(what)
 
 

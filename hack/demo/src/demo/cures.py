@@ -31,13 +31,16 @@ _CURES: Final = (
 
 
 def cure(said: str) -> str | None:
-    """What is wrong and what to do, if the output of a program is of a known kind."""
+    """Return what is wrong and what to do, if the output of a program is of a known kind."""
     text = " ".join(said.lower().split())
     return next((cure for pattern, cure in _CURES if re.search(pattern, text)), None)
 
 
 def sentence(what: str, said: str) -> str:
-    """What failed, why, and what to do; with the program's own words where they are of no known kind."""
+    """Return what failed, why, and what to do.
+
+    With the program's own words where they are of no known kind.
+    """
     known = cure(said)
     if known is None:
         return f"{what}: {said.strip()}"

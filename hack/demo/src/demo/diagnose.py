@@ -17,7 +17,7 @@ def gather(cluster: Cluster, *namespaces: str) -> str:
 
 
 def operator_log(cluster: Cluster, namespace: str, lines: int = 20) -> str:
-    """The end of the operator's log, all replicas."""
+    """Return the end of the operator's log, all replicas."""
     said = _try(
         cluster,
         "logs",

@@ -22,7 +22,7 @@ EVERY = 1.0
 
 
 def targets(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups of file_sd for those pods that run and want to be scraped, in a fixed order."""
+    """Return the groups of file_sd for those pods that run and want to be scraped, in a fixed order."""
     found = []
     for pod in pods:
         meta, status = pod["metadata"], pod.get("status") or {}
@@ -42,7 +42,7 @@ def targets(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def list_pods() -> list[dict[str, Any]]:
-    """All pods of the cluster."""
+    """Return all pods of the cluster."""
     server = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
     token = (ACCOUNT / "token").read_text()
     request = urllib.request.Request(f"{server}/api/v1/pods", headers={"Authorization": f"Bearer {token}"})
@@ -53,7 +53,7 @@ def list_pods() -> list[dict[str, Any]]:
 
 
 def main(file: Path) -> None:
-    """Writes the file whenever the pods have changed, for ever."""
+    """Write the file whenever the pods have changed, for ever."""
     written = ""
     while True:
         try:

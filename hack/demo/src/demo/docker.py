@@ -32,7 +32,7 @@ class Docker:
         return run([self.command, *arguments], timeout=timeout, stdin=stdin, env=self.env)
 
     def image_id(self, reference: str) -> str | None:
-        """The digest of an image's content, or None if the daemon does not have the image."""
+        """Return the digest of an image's content, or None if the daemon does not have the image."""
         try:
             return self.run("image", "inspect", "--format", "{{.Id}}", reference).strip()
         except CommandError:

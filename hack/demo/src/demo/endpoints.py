@@ -50,7 +50,7 @@ class EndpointRecorder:
         self._thread.join(timeout=15)
 
     def since(self, at: float) -> list[Reading]:
-        """The readings from an instant on."""
+        """Return the readings from an instant on."""
         return [reading for reading in list(self.readings) if reading.at >= at]
 
     def gone_at(self, deployment: str, *, after: float) -> float | None:

@@ -37,7 +37,7 @@ class ProjectImage:
     root: Path = ROOT
 
     def bases(self) -> list[str]:
-        """The build arguments of its Dockerfile that name an image to build on."""
+        """Return the build arguments of its Dockerfile that name an image to build on."""
         text = (self.root / self.dockerfile).read_text()
         return [name for name in PUBLIC_BASES if re.search(rf"^ARG {name}=", text, re.MULTILINE)]
 
@@ -73,7 +73,10 @@ def _build_one(docker: Docker, image: ProjectImage, bases: Mapping[str, str]) ->
 
 
 def context(image: ProjectImage) -> dict[str, Path]:
-    """What goes to the daemon: path in the context to file. The Dockerfile and every file that it copies."""
+    """Return what goes to the daemon: path in the context to file.
+
+    The Dockerfile and every file that it copies.
+    """
     files = {image.dockerfile: image.root / image.dockerfile}
     for pattern in copied(files[image.dockerfile].read_text()):
         for found in sorted(image.root.glob(pattern)):
@@ -82,7 +85,7 @@ def context(image: ProjectImage) -> dict[str, Path]:
 
 
 def copied(dockerfile: str) -> list[str]:
-    """The sources of the COPY lines that take files from the context."""
+    """Return the sources of the COPY lines that take files from the context."""
     sources = []
     for line in dockerfile.replace("\\\n", " ").splitlines():
         words = line.split()
@@ -100,7 +103,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def content_tag(files: Mapping[str, Path], below: str) -> str:
-    """The tag of an image made from these files (by their path in the context) on what is below it."""
+    """Return the tag of an image made from these files (by their path in the context) on what is below it."""
     digest = hashlib.sha256(below.encode())
     for name, path in files.items():
         digest.update(f"\0{name}\0{os.access(path, os.X_OK)}\0".encode())

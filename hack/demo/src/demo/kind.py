@@ -25,7 +25,7 @@ NODE_KUBECONFIG: Final = "/etc/kubernetes/admin.conf"
 
 
 def state_directory() -> Path:
-    """Where the kubeconfigs of the demo's clusters are."""
+    """Return where the kubeconfigs of the demo's clusters are."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "modelrollout" / "demo"
 
@@ -84,18 +84,21 @@ class KindBackend:
 
     @contextmanager
     def docker(self) -> Iterator[Docker]:
-        """The daemon that the docker command finds."""
+        """Yield the daemon that the docker command finds."""
         # An image without attestations has one platform: `kind load` takes no other from some image stores.
         yield Docker(env={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}, build_options=self.build_options)
 
     def bases(self, docker: Docker) -> dict[str, str]:
-        """The public images, pulled unless the daemon has them."""
+        """Return the public images, pulled unless the daemon has them."""
         for reference in PUBLIC_BASES.values():
             docker.pull(reference)
         return dict(PUBLIC_BASES)
 
     def create(self, name: str) -> Cluster:
-        """The cluster of that name, created unless it runs; nothing is left of one that could not be."""
+        """Return the cluster of that name, created unless it runs.
+
+        Nothing is left of one that could not be.
+        """
         if (running := self.attach(name)) is not None:
             return running
         cluster = KindCluster(name, state_directory() / name / "kubeconfig")
@@ -122,7 +125,7 @@ class KindBackend:
         return cluster
 
     def attach(self, name: str) -> Cluster | None:
-        """The cluster of that name, if the demo made it and its API server answers."""
+        """Return the cluster of that name, if the demo made it and its API server answers."""
         cluster = KindCluster(name, state_directory() / name / "kubeconfig")
         made = cluster.kubeconfig.parent.exists() and name in clusters()
         return cluster if made and _answers(cluster) else None
@@ -148,12 +151,15 @@ def kind(*arguments: str | Path, timeout: float) -> str:
 
 
 def clusters() -> list[str]:
-    """The names of the kind clusters on this daemon, whoever made them."""
+    """Return the names of the kind clusters on this daemon, whoever made them."""
     return kind("get", "clusters", timeout=60).split()
 
 
 def _answers(cluster: KindCluster) -> bool:
-    """Whether the API server answers; the kubeconfig is written anew, since it may be another's cluster."""
+    """Tell whether the API server answers.
+
+    The kubeconfig is written anew, since it may be another's cluster.
+    """
     try:
         cluster.kubectl("get", "--raw", "/readyz", timeout=30)
         kind("export", "kubeconfig", "--name", cluster.name, "--kubeconfig", cluster.kubeconfig, timeout=60)

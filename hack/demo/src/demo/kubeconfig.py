@@ -21,7 +21,7 @@ class Endpoint:
 
 
 def read(kubeconfig: Path) -> Endpoint:
-    """The current context of a kubeconfig that embeds its certificates, as kind's does."""
+    """Return the current context of a kubeconfig that embeds its certificates, as kind's does."""
     config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
     names = _entry(config, "contexts", "context", config["current-context"])
     cluster = _entry(config, "clusters", "cluster", names["cluster"])

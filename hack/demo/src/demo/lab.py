@@ -73,26 +73,26 @@ class Lab:
         return lab
 
     def details(self) -> str:
-        """What may explain a failure."""
+        """Return what may explain a failure."""
         namespaces = (manifests.DEMO_NAMESPACE, manifests.OPERATOR_NAMESPACE, manifests.MONITORING_NAMESPACE)
         said = diagnose.operator_log(self.cluster, manifests.OPERATOR_NAMESPACE)
         return f"{diagnose.gather(self.cluster, *namespaces)}\n{said}"
 
     def rollout(self) -> Json:
-        """The ModelRollout."""
+        """Return the ModelRollout."""
         namespace = manifests.DEMO_NAMESPACE
         return self.api.json(
             f"/apis/modelrollout.dev/v1alpha1/namespaces/{namespace}/modelrollouts/{scenario.ROLLOUT}"
         )
 
     def load_counts(self) -> Json:
-        """What became of the requests so far."""
+        """Return what became of the requests so far."""
         text = self.api.pod(manifests.DEMO_NAMESPACE, manifests.LOAD_POD, manifests.LOAD_PORT, "/")
         counts: Json = json.loads(text)
         return counts
 
     def patch_candidate(self, deployment: str) -> None:
-        """What a user does to start a rollout."""
+        """Start a rollout as a user does."""
         change = json.dumps({"spec": {"candidate": {"deployment": deployment}}})
         self.cluster.kubectl(
             "patch",

@@ -36,13 +36,13 @@ def _user(number: int) -> Json:
 
 
 def namespace(name: str) -> Json:
-    """A namespace that takes nothing but restricted pods."""
+    """Return a namespace that takes nothing but restricted pods."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def prometheus_config() -> str:
-    """Scrapes every pod that the discovery beside it finds, each second."""
+    """Scrape every pod that the discovery beside it finds, each second."""
     job = {
         "job_name": "pods",
         "honor_labels": True,  # the operator's series are about a namespace that is not its own
@@ -53,7 +53,7 @@ def prometheus_config() -> str:
 
 
 def prometheus(image: str) -> list[Json]:
-    """A Prometheus that finds its targets by itself and keeps two hours."""
+    """Return a Prometheus that finds its targets by itself and keeps two hours."""
     meta: Json = {"name": "prometheus", "namespace": MONITORING_NAMESPACE}
     labels = {"app.kubernetes.io/name": "prometheus"}
     files = {"prometheus.yml": prometheus_config(), "discovery.py": Path(discovery.__file__).read_text()}
@@ -78,7 +78,7 @@ def prometheus(image: str) -> list[Json]:
 
 
 def _prometheus_account(meta: Json) -> list[Json]:
-    """Its ServiceAccount, which may list pods."""
+    """Return its ServiceAccount, which may list pods."""
     group = "rbac.authorization.k8s.io"
     name = {"name": "demo-prometheus"}
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
@@ -133,7 +133,7 @@ def _prometheus_pod(image: str) -> Json:
 
 
 def load(image: str, *, rate: float) -> Json:
-    """A pod that sends French and English sentences at a constant rate and counts what becomes of them."""
+    """Return a pod that sends French and English sentences at a constant rate and counts the answers."""
     container = {
         "name": "load",
         "image": image,

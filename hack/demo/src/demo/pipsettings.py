@@ -33,12 +33,15 @@ def files() -> dict[str, bytes]:
 
 
 def proxy_variables() -> list[str]:
-    """Names of the proxy variables that are set; Docker keeps their values out of images by itself."""
+    """Return names of the proxy variables that are set; Docker keeps their values out of images by itself."""
     return [name for name in _PROXIES if os.environ.get(name)]
 
 
 def effective(listing: str) -> dict[str, str]:
-    """The settings in what `pip config list` prints; the environment wins, then what is for all commands."""
+    """Return the settings in what `pip config list` prints.
+
+    The environment wins, then what is for all commands.
+    """
     settings: dict[str, str] = {}
     for prefix in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{re.escape(prefix)}\.([\w-]+)='(.*)'$", listing, re.MULTILINE):

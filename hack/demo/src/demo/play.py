@@ -30,7 +30,7 @@ class Played:
     ended: float
 
     def served_by(self, version: str) -> int:
-        """Requests of this act that the model version `version` (as the server reports it) answered."""
+        """Return the requests of this act that the model `version` answered, as the server reports it."""
         counts = [moment.load.get("by_version", {}).get(version, 0) for moment in (self.before, self.after)]
         return int(counts[1]) - int(counts[0])
 
@@ -46,7 +46,7 @@ class Player:
         self._last_line = 0.0
 
     def play(self, act: scenario.Act) -> Played:
-        """Plays an act to its end.
+        """Play an act to its end.
 
         Raises:
             DemoError: It ended otherwise than it has to, or not in time.

@@ -65,12 +65,12 @@ def backend_of(cluster: str) -> Backend | None:
 
 
 def can_build() -> bool:
-    """Whether this is a machine on which a cluster can be built: Linux with apt, and root."""
+    """Tell whether this is a machine on which a cluster can be built: Linux with apt, and root."""
     return sys.platform == "linux" and os.geteuid() == 0 and _found("apt-get")
 
 
 def docker() -> str | None:
-    """What is wrong with Docker."""
+    """Return what is wrong with Docker."""
     if not _found("docker"):
         also = " (Podman cannot stand in for it)" if _found("podman") else ""
         return f"Docker is missing: install Docker Engine or Docker Desktop{also}."
@@ -89,7 +89,7 @@ def docker() -> str | None:
 
 
 def kind() -> str | None:
-    """What is wrong with kind."""
+    """Return what is wrong with kind."""
     wanted = ".".join(map(str, OLDEST_KIND))
     if not _found("kind"):
         return f"kind is missing: install kind {wanted} or later, so that `kind` is in PATH."
@@ -100,7 +100,7 @@ def kind() -> str | None:
 
 
 def helm() -> str | None:
-    """What is wrong with helm."""
+    """Return what is wrong with helm."""
     if not _found("helm"):
         return f"Helm is missing: install Helm {OLDEST_HELM} or later, so that `helm` is in PATH."
     seen, numbers = _version("helm", "version", "--short")
@@ -112,7 +112,10 @@ def helm() -> str | None:
 
 
 def room(usage: Callable[[str], int] | None = None) -> str | None:
-    """Whether Docker's disk is too full; nothing where it cannot be seen, as in Docker Desktop's own disk."""
+    """Tell whether Docker's disk is too full.
+
+    Nothing where it cannot be seen, as in Docker Desktop's own disk.
+    """
     try:
         directory = _ask("docker", "info", "--format", "{{.DockerRootDir}}").strip()
         free = (usage or (lambda path: shutil.disk_usage(path).free))(directory)
@@ -133,7 +136,7 @@ def _builder() -> Backend:
 
 
 def _version(*command: str) -> tuple[str, tuple[int, int] | None]:
-    """What a program says of its version, and the first two numbers of it."""
+    """Return what a program says of its version, and the first two numbers of it."""
     try:
         said = " ".join(_ask(*command).split())
     except CommandError as error:

@@ -122,7 +122,7 @@ def _first_step_share(lab: Lab) -> float:
 
 
 def measure(lab: Lab, one: Played, endpoints: EndpointRecorder) -> Reaction:
-    """How long it took, by Prometheus' own data and the recorded endpoints.
+    """Return how long it took, by Prometheus' own data and the recorded endpoints.
 
     Raises:
         DemoError: Prometheus never had a bad value, or the candidate still has endpoints.
@@ -159,7 +159,7 @@ def first_breach(lab: Lab, one: Played, *, counted: bool = True) -> float | None
 
 
 def range_query(api: Api, promql: str, *, start: float, end: float) -> list[tuple[float, float]]:
-    """Times and values of the one series of a query."""
+    """Return times and values of the one series of a query."""
     query = urlencode({"query": promql, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{STEP:g}"})
     text = api.service(
         manifests.MONITORING_NAMESPACE,

@@ -109,7 +109,7 @@ ACTS: Final = (
 
 
 def server_values(image: str, *, replicas: int) -> Json:
-    """Values of charts/inference-server: all versions, nothing to roll out yet."""
+    """Return values of charts/inference-server: all versions, nothing to roll out yet."""
     repository, _, tag = image.rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag},
@@ -130,7 +130,7 @@ def server_values(image: str, *, replicas: int) -> Json:
 
 
 def operator_values(image: str, *, prometheus: str) -> Json:
-    """Values of charts/modelrollout."""
+    """Return values of charts/modelrollout."""
     repository, _, tag = image.rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag},

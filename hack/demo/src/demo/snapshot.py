@@ -52,7 +52,7 @@ class Observer:
         self._operators: list[str] = []
 
     def take(self) -> Snapshot:
-        """A snapshot; ApiError if the rollout or the load cannot be read."""
+        """Return a snapshot; ApiError if the rollout or the load cannot be read."""
         rollout = self._lab.rollout()
         return Snapshot(
             status=rollout.get("status") or {},
@@ -81,7 +81,7 @@ class Observer:
 
 
 def read_metrics(text: str) -> tuple[bool, dict[str, float]]:
-    """Whether a replica leads, and the last value of each criterion, from the operator's metrics."""
+    """Tell whether a replica leads, and the last value of each criterion, from the operator's metrics."""
     leads, values = False, {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

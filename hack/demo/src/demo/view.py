@@ -43,7 +43,7 @@ def panel(title: str, clock: str, now: Snapshot) -> RenderableType:
 
 
 def line(now: Snapshot) -> str:
-    """The essentials, for a log."""
+    """Return the essentials, for a log."""
     status = now.status
     weight, pods = status.get("weight") or {}, status.get("pods") or {}
     step = (status.get("step") or {}).get("progress", "-")
@@ -60,13 +60,13 @@ def line(now: Snapshot) -> str:
 
 
 def message(now: Snapshot) -> str:
-    """The status' message, short enough for two lines."""
+    """Return the status' message, short enough for two lines."""
     text = DETAIL.sub(r"(\1)", str(now.status.get("message", "")))
     return textwrap.shorten(text, MESSAGE_LENGTH, placeholder=" …")
 
 
 def value_text(criterion: str, value: float | None) -> str:
-    """A value in the unit that people think in."""
+    """Return a value in the unit that people think in."""
     if value is None:
         return "–"
     if criterion in SECONDS:

@@ -20,7 +20,7 @@ def until(
     seen: Callable[[], str],
     details: Callable[[], str] = lambda: "",
 ) -> T:
-    """What `check` returns once that is neither None nor false.
+    """Return what `check` returns once that is neither None nor false.
 
     Args:
         check: Asked about five times a second; an ApiError in it counts as "not yet".

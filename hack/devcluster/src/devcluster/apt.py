@@ -25,8 +25,9 @@ def require_root(purpose: str) -> None:
 
 
 def ensure_program(program: str, *packages: str) -> Path:
-    """The path of a program, after installing what brings it if there is none: one package after the other,
-    since Debian's releases split them differently.
+    """Return the path of a program, after installing what brings it if there is none.
+
+    One package after the other, since Debian's releases split them differently.
     """
     if found := _which(program):
         return found

@@ -17,8 +17,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def write_image(
     archive: Path, layer: Path, *, tags: Sequence[str], entrypoint: Sequence[str] | None = None
 ) -> None:
-    """Write what `docker save` would give for an image of one layer (an uncompressed tar) with all these
-    tags.
+    """Write what `docker save` would give for an image of one layer (an uncompressed tar) with these tags.
 
     Unlike `docker save` it keeps the registry's name in the tags, by which kind compares them.
     """

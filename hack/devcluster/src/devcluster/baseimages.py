@@ -16,7 +16,7 @@ from devcluster.progress import step
 
 
 def python(daemon: Docker, public: str) -> str:
-    """An image with Python: `public` where the daemon has it or can pull it, else Debian's Python."""
+    """Return an image with Python: `public` where the daemon has it or can pull it, else Debian's Python."""
     root = Root(
         "python-base", ("python3", "python3-venv", "ca-certificates"), recipe="3", finish=_finish_python
     )
@@ -30,7 +30,7 @@ def python(daemon: Docker, public: str) -> str:
 
 
 def prometheus(daemon: Docker, public: str) -> str:
-    """An image with /bin/prometheus and /bin/promtool: `public` as above, else Debian's programs.
+    """Return an image with /bin/prometheus and /bin/promtool: `public` as above, else Debian's programs.
 
     The programs alone: they need the C library of the Debian image that they are copied to.
     """
@@ -49,7 +49,7 @@ def prometheus(daemon: Docker, public: str) -> str:
 
 
 def _had(daemon: Docker, public: str, own: str) -> str | None:
-    """The image that the daemon has, or can pull."""
+    """Return the image that the daemon has, or can pull."""
     for reference in (public, own):
         if daemon.has_image(reference):
             return reference

@@ -21,7 +21,7 @@ Row = tuple[str, list[float]]
 
 
 def warm(runs: int, *, with_kind: bool) -> list[Row]:
-    """Seconds of `up` and `down` with everything cached, `runs` times each, as a shell sees them."""
+    """Return seconds of `up` and `down` with everything cached, `runs` times each, as a shell sees them."""
     rows = _up_and_down("control plane", ["up", "--name", _NAME], ["down", "--name", _NAME], runs)
     if with_kind:
         rows += _up_and_down("kind", ["kind-up", "--name", _NAME], ["kind-down", "--name", _NAME], runs)
@@ -29,7 +29,10 @@ def warm(runs: int, *, with_kind: bool) -> list[Row]:
 
 
 def cold(*, with_kind: bool) -> list[Row]:
-    """Seconds of one `up` with no cache at all: nothing built, no Go module downloaded, no Debian root."""
+    """Return seconds of one `up` with no cache at all.
+
+    Nothing built, no Go module downloaded, no Debian root.
+    """
     with _empty_caches() as environment:
         rows = [("control plane, nothing cached", [_timed(["up", "--name", _NAME], environment)])]
         _timed(["down", "--name", _NAME], environment)
@@ -42,7 +45,7 @@ def cold(*, with_kind: bool) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as Markdown, with the machine's load, without which such figures mean little."""
+    """Return the rows as Markdown, with the machine's load, without which such figures mean little."""
     lines = ["| what | median s | min s | max s | runs |", "|---|---|---|---|---|"]
     for what, seconds in rows:
         figures = (statistics.median(seconds), min(seconds), max(seconds))

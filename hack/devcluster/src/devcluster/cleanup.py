@@ -56,7 +56,7 @@ def restore_machine(facts: dict[str, Any]) -> None:
 
 
 def forwarding_is_dropped() -> bool:
-    """Whether the machine drops packets between interfaces unless a rule allows them."""
+    """Tell whether the machine drops packets between interfaces unless a rule allows them."""
     try:
         return "-P FORWARD ACCEPT" not in run(["iptables", "-w", "-S", "FORWARD"], timeout=30)
     except CommandError:
@@ -70,7 +70,7 @@ def allow_forwarding(subnet: str) -> None:
 
 
 def _groups(parent: str) -> list[Path]:
-    """The directories of the control group `parent` and all below it, deepest first, in every hierarchy."""
+    """Return the directories of the control group `parent` and below, deepest first, in all hierarchies."""
     name = parent.strip("/")
     hierarchies = (
         [_CGROUP, *(entry for entry in _CGROUP.iterdir() if entry.is_dir())] if _CGROUP.is_dir() else []
@@ -128,7 +128,7 @@ def unmount_below(*directories: Path) -> None:
 
 @contextlib.contextmanager
 def scratch(parent: Path, name: str) -> Iterator[Path]:
-    """A directory for what is being made; what a killed run left under that name goes first.
+    """Yield a directory for what is being made; what a killed run left under that name goes first.
 
     To be used under a lock, since nothing tells a left one from one in use.
     """

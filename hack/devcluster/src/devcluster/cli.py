@@ -1,5 +1,6 @@
-"""`python -m devcluster`: clusters from a shell or a Makefile. Exit codes are those of errors.py; 0 is
-success.
+"""`python -m devcluster`: clusters from a shell or a Makefile.
+
+Exit codes are those of errors.py; 0 is success.
 """
 
 from __future__ import annotations

@@ -94,15 +94,16 @@ class Cluster:
         )
 
     def logs(self, pod: str, *args: str, namespace: str = "default") -> str:
-        """A pod's log; more arguments go to `kubectl logs`."""
+        """Return a pod's log; more arguments go to `kubectl logs`."""
         return self.kubectl("logs", "-n", namespace, pod, *args)
 
     @contextlib.contextmanager
     def port_forward(
         self, target: str, port: int, *, namespace: str = "default", timeout: float = 30
     ) -> Iterator[int]:
-        """Forward a free port of loopback to `port` of `target` (`pod/x`, `service/y`); yields the local
-        port.
+        """Forward a free port of loopback to `port` of `target` (`pod/x`, `service/y`).
+
+        Yields the local port.
         """
         local = free_ports(1)[0]
         with tempfile.TemporaryFile("w+") as said:
@@ -137,7 +138,7 @@ class Cluster:
         timeout: float = 10,
         content_type: str = "application/json",
     ) -> tuple[int, str]:
-        """One HTTPS request with the kubeconfig's client certificate: status code and body."""
+        """Return one HTTPS request with the kubeconfig's client certificate: status code and body."""
         address = urlsplit(self.server)
         connection = HTTPSConnection(
             address.hostname or "", address.port or 443, timeout=timeout, context=self.ssl_context()
@@ -193,7 +194,7 @@ def _parsed(kubeconfig: Path, written: int) -> dict[str, Any]:  # noqa: ARG001 -
 
 
 def _embedded(entry: Mapping[str, Any], key: str, kubeconfig: Path) -> bytes | None:
-    """What a kubeconfig holds under `KEY-data`, or in the file that it names under `KEY`."""
+    """Return what a kubeconfig holds under `KEY-data`, or in the file that it names under `KEY`."""
     if data := entry.get(f"{key}-data"):
         return base64.b64decode(data)
     return (kubeconfig.parent / entry[key]).read_bytes() if entry.get(key) else None
@@ -212,7 +213,7 @@ def _tls(authority: bytes | None, pair: bytes) -> ssl.SSLContext:
 
 
 def existing(kubeconfig: Path | None = None) -> Cluster:
-    """The cluster that `KUBECONFIG` (or the given file) names; UsageError if it does not answer."""
+    """Return the cluster that `KUBECONFIG` (or the given file) names; UsageError if it does not answer."""
     given = kubeconfig or Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0])
     if not given.is_file():
         raise UsageError(
@@ -246,7 +247,10 @@ def _wait_for_listener(port: int, process: subprocess.Popen[bytes], said: Any, t
 
 
 def checked_name(name: str) -> str:
-    """The name itself, or UsageError: it becomes a directory, a context and part of container names."""
+    """Return the name itself, or UsageError.
+
+    It becomes a directory, a context and part of container names.
+    """
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
         raise UsageError(
             f"a cluster's name is 1 to 40 of a-z, 0-9 and '-', starting and ending without '-'; got {name!r}"
@@ -255,5 +259,5 @@ def checked_name(name: str) -> str:
 
 
 def node_names(cluster: Cluster) -> Sequence[str]:
-    """The names of the cluster's nodes."""
+    """Return the names of the cluster's nodes."""
     return [str(item["metadata"]["name"]) for item in cluster.get("nodes")["items"]]

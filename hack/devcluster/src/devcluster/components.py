@@ -221,7 +221,7 @@ class Starter:
         return f"{name} {how}; the end of its log:\n{tail(self.state.log(name))}"
 
     def _wait_for_components(self, cluster: Cluster, kwok_nodes: int) -> None:
-        """The controller manager proves itself by a service account, the fake nodes by being Ready."""
+        """Wait until the controller manager made a service account and the fake nodes are Ready."""
         deadline = time.monotonic() + 60
         missing = "the service account default/default"
         while time.monotonic() < deadline:

@@ -1,5 +1,6 @@
-"""A control plane without nodes: etcd, kube-apiserver, controller manager, and on demand scheduler and fake
-nodes.
+"""A control plane without nodes.
+
+Etcd, kube-apiserver, controller manager, and on demand scheduler and fake nodes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from devcluster.statefile import ClusterState, all_states
 
 
 def parent_dir() -> Path:
-    """The directory that holds one directory for each control plane."""
+    """Return the directory that holds one directory for each control plane."""
     return state_dir() / "control-planes"
 
 
@@ -74,7 +75,7 @@ class ControlPlane(Cluster):
 
     @classmethod
     def attach(cls, name: str) -> Self | None:
-        """The running control plane of that name, or None."""
+        """Return the running control plane of that name, or None."""
         state = ClusterState.load(parent_dir() / checked_name(name))
         kubeconfig = state.directory / "kubeconfig"
         alive = {record.name for record in state.running()}
@@ -88,7 +89,7 @@ class ControlPlane(Cluster):
         return self.directory / "pki" / "ca.crt"
 
     def log(self, component: str) -> Path:
-        """The log of `etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler` or `kwok`."""
+        """Return the log of a component: `etcd`, `kube-apiserver`, `kube-scheduler`, `kwok` and so on."""
         return ClusterState(self.directory).log(component)
 
     def stop(self) -> list[str]:

@@ -52,7 +52,7 @@ class Root:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def archive(self) -> Path:
-        """The tar archive, built (in about a minute) if the cache does not have it whole."""
+        """Return the tar archive, built (in about a minute) if the cache does not have it whole."""
         path = cache_dir() / "roots" / f"{self.name}-{self.key}.tar"
         with exclusive(cache_dir() / "locks" / f"root-{self.name}.lock"):
             if not _whole(path):
@@ -80,7 +80,7 @@ class Root:
 
 
 def pack(root: Path, archive: Path) -> None:
-    """A tar archive of a directory, with numeric owners and in a fixed order."""
+    """Write a tar archive of a directory, with numeric owners and in a fixed order."""
     run(["tar", "--numeric-owner", "--sort=name", "-C", root, "-cf", archive, "."], timeout=600)
 
 
@@ -122,8 +122,9 @@ def _debootstrap(root: Path, include: tuple[str, ...]) -> None:
 
 
 def _mirror() -> str | None:
-    """The Debian archive this machine's apt uses, so that a local mirror serves here too; None for the
-    default.
+    """Return the Debian archive this machine's apt uses, so that a local mirror serves here too.
+
+    None for the default.
     """
     sources = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     for file in sources:
@@ -136,7 +137,7 @@ def _mirror() -> str | None:
 
 
 def _proxy() -> dict[str, str]:
-    """The proxy that apt is told to use, for debootstrap's own downloads."""
+    """Return the proxy that apt is told to use, for debootstrap's own downloads."""
     if "http_proxy" in os.environ:
         return {}
     found = re.search(r'"(.+)"', run(["apt-config", "dump", "Acquire::http::Proxy"], timeout=30))

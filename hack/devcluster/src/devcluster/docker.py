@@ -49,12 +49,12 @@ class Docker:
         return run([client(), *args], timeout=timeout, stdin=stdin, env=self.env)
 
     def containers(self, *, label: str | None = None) -> list[str]:
-        """Names of all containers, running or not."""
+        """Return names of all containers, running or not."""
         chosen = ["--filter", f"label={label}"] if label else []
         return self.run("ps", "-a", "--format", "{{.Names}}", *chosen).split()
 
     def has_image(self, reference: str) -> bool:
-        """Whether the daemon holds the image."""
+        """Tell whether the daemon holds the image."""
         try:
             self.run("image", "inspect", "--format", "{{.Id}}", reference)
         except CommandError:
@@ -62,7 +62,7 @@ class Docker:
         return True
 
     def image_id(self, reference: str) -> str:
-        """The image's content digest; CommandError if the daemon does not hold it."""
+        """Return the image's content digest; CommandError if the daemon does not hold it."""
         return self.run("image", "inspect", "--format", "{{.Id}}", reference).strip()
 
     def try_pull(self, reference: str, *, silence_seconds: float = 15.0) -> bool:
@@ -101,7 +101,7 @@ _DEBIANS = Path("/usr/bin/docker")
 
 
 def existing_daemon() -> Docker | None:
-    """The daemon that answers to a plain `docker` command (honours DOCKER_HOST), or None."""
+    """Return the daemon that answers to a plain `docker` command (honours DOCKER_HOST), or None."""
     if os.environ.get("DOCKER_HOST") == _private().host:
         return None  # `status` told its address, and somebody exported it: it is still the private one
     command = _DEBIANS if _DEBIANS.exists() else "docker"
@@ -113,12 +113,15 @@ def existing_daemon() -> Docker | None:
 
 
 def obtain() -> Docker:
-    """A daemon that answers: the private one if it runs, the machine's, else the private one started now."""
+    """Return a daemon that answers.
+
+    The private one if it runs, the machine's, else the private one started now.
+    """
     return current() or start_private()
 
 
 def current() -> Docker | None:
-    """A daemon that answers now, without starting one."""
+    """Return a daemon that answers now, without starting one."""
     return private_if_running() or existing_daemon()
 
 
@@ -127,7 +130,9 @@ def current() -> Docker | None:
 
 
 def run_dir() -> Path:
-    """Where the private daemon's socket and run-time files are: one for each cache, gone after a reboot.
+    """Return where the private daemon's socket and run-time files are: one for each cache.
+
+    It is gone after a reboot.
 
     It is short because a socket's path may have no more than 107 characters.
     """
@@ -135,17 +140,17 @@ def run_dir() -> Path:
 
 
 def data_root() -> Path:
-    """Where the private daemon's images are."""
+    """Return where the private daemon's images are."""
     return cache_dir() / "docker"
 
 
 def bridge_name() -> str:
-    """The name of the private daemon's one bridge (an interface's name has at most 15 characters)."""
+    """Return the name of the private daemon's one bridge (an interface's name has at most 15 characters)."""
     return "br-" + run_dir().name.removeprefix("devcluster-")
 
 
 def cgroup_parent() -> str:
-    """The control group of all the private daemon's containers."""
+    """Return the control group of all the private daemon's containers."""
     return "/" + run_dir().name
 
 
@@ -156,7 +161,7 @@ def _private() -> Docker:
 
 @contextlib.contextmanager
 def in_use() -> Iterator[None]:
-    """Keeps other processes from ending an idle private daemon between its start and the first container."""
+    """Keep other processes from ending an idle private daemon between its start and the first container."""
     with shared(_use_lock()):
         yield
 
@@ -166,7 +171,10 @@ def _use_lock() -> Path:
 
 
 def private_if_running() -> Docker | None:
-    """The private daemon if it answers, or None; NotReadyError if it runs and does not answer for long."""
+    """Return the private daemon if it answers, or None.
+
+    NotReadyError if it runs and does not answer for long.
+    """
     docker = _private()
     if _answers(docker, _PROBE_SECONDS):
         return docker
@@ -197,7 +205,7 @@ def _answers(docker: Docker, seconds: float) -> bool:
 
 
 def _answers_in_time(docker: Docker, process: ProcessRecord) -> bool:
-    """Whether it answers within a minute; not once its process has ended."""
+    """Tell whether it answers within a minute; not once its process has ended."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while (left := deadline - time.monotonic()) > 0 and process.alive():
         if _answers(docker, left):
@@ -207,7 +215,7 @@ def _answers_in_time(docker: Docker, process: ProcessRecord) -> bool:
 
 
 def start_private() -> Docker:
-    """The private daemon, started if it does not answer; needs root."""
+    """Return the private daemon, started if it does not answer; needs root."""
     require_root("starting a private Docker daemon")
     dockerd = ensure_program("dockerd", "docker.io")
     ensure_program("iptables", "iptables")
@@ -258,7 +266,7 @@ def _daemon_flags() -> list[str]:
 
 
 def _own_containerd(state: ClusterState) -> list[str]:
-    """The flags for a containerd of its own where the machine runs one, which dockerd would use instead."""
+    """Return the flags for a containerd of its own, where the machine runs one that dockerd would use."""
     if not _SYSTEM_CONTAINERD.exists():
         return []  # then dockerd starts and ends one by itself
     config, socket = run_dir() / "containerd.toml", run_dir() / "containerd.sock"
@@ -285,7 +293,10 @@ def _own_containerd(state: ClusterState) -> list[str]:
 
 
 def _write_runtime(absent: list[str]) -> Path:
-    """A runc that does not ask for what it cannot get: --privileged means every capability there is."""
+    """Return a runc that does not ask for what it cannot get.
+
+    --privileged means every capability there is.
+    """
     edits = " ".join(f"""-e 's/"{name}",//g' -e 's/,"{name}"//g'""" for name in absent)
     path = run_dir() / "runc-reduced"
     path.write_text(f"""#!/bin/sh
@@ -342,7 +353,7 @@ def stop_private() -> list[str]:
 
 @contextlib.contextmanager
 def for_a_while() -> Iterator[Docker]:
-    """A daemon for a block of work; a private one ends with it unless somebody else uses it."""
+    """Yield a daemon for a block of work; a private one ends with it unless somebody else uses it."""
     try:
         with in_use():
             yield obtain()

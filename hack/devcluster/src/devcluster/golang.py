@@ -81,7 +81,7 @@ LOCAL_PATH = GoProgram("local-path-provisioner", "github.com/rancher/local-path-
 
 
 def version_of(module: str) -> str:
-    """The version of a module that go.mod requires, as in `v1.36.3`."""
+    """Return the version of a module that go.mod requires, as in `v1.36.3`."""
     found = re.search(
         rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (MODULE / "go.mod").read_text(), re.MULTILINE
     )
@@ -91,20 +91,20 @@ def version_of(module: str) -> str:
 
 
 def module_directory(module: str) -> Path:
-    """The sources of a module that go.mod requires, downloaded if Go's cache lacks them."""
+    """Return the sources of a module that go.mod requires, downloaded if Go's cache lacks them."""
     # Not `go list -m`, which names no directory for a module that no build has downloaded yet.
     found = run([go_command()[0], "mod", "download", "-json", module], cwd=MODULE, env=_ENV, timeout=300)
     return Path(json.loads(found)["Dir"])
 
 
 def kubernetes_version() -> str:
-    """The Kubernetes version everything is built at."""
+    """Return the Kubernetes version everything is built at."""
     return version_of("k8s.io/kubernetes")
 
 
 @cache
 def go_command() -> tuple[str, str]:
-    """The go command and its version; PrerequisiteError if there is none that is new enough."""
+    """Return the go command and its version; PrerequisiteError if there is none that is new enough."""
     found = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
     wanted = ".".join(map(str, _MINIMUM))
     cure = f"install Go {wanted} or later so that `go` is in PATH"
@@ -131,7 +131,7 @@ def _ldflags() -> str:
 
 
 def content_key(program: GoProgram) -> str:
-    """Names the result: the sources, the pinned modules, the Go version and the flags."""
+    """Return names the result: the sources, the pinned modules, the Go version and the flags."""
     digest = hashlib.sha256()
     files = [MODULE / "go.mod", MODULE / "go.sum"]
     if program.package.startswith("./"):
@@ -143,8 +143,9 @@ def content_key(program: GoProgram) -> str:
 
 
 def build(program: GoProgram) -> Path:
-    """The directory that holds the program and its links; built only if the cache lacks it or holds it
-    broken.
+    """Return the directory that holds the program and its links.
+
+    Built only if the cache lacks it or holds it broken.
     """
     entry = cache_dir() / "bin" / f"{program.name}-{content_key(program)}"
     if _intact(entry):
@@ -161,7 +162,7 @@ def build(program: GoProgram) -> Path:
 
 
 def binary(program: GoProgram, name: str | None = None) -> Path:
-    """The path of the program, or of one of its links."""
+    """Return the path of the program, or of one of its links."""
     return build(program) / (name or program.name)
 
 
@@ -198,7 +199,10 @@ def _fingerprint(file: Path) -> dict[str, str | int]:
 
 
 def _intact(entry: Path) -> bool:
-    """Whether the entry is what was built: by size and time, and by its digest when only the time differs."""
+    """Tell whether the entry is what was built.
+
+    By size and time, and by its digest when only the time differs.
+    """
     try:
         recorded = json.loads((entry / "entry.json").read_text())
         file = entry / str(recorded["file"])

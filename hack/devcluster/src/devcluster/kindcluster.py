@@ -34,7 +34,7 @@ _NETWORK = "kind"
 
 
 def parent_dir() -> Path:
-    """The directory that holds one directory for each kind cluster."""
+    """Return the directory that holds one directory for each kind cluster."""
     return state_dir() / "kind"
 
 
@@ -47,7 +47,7 @@ class KindCluster(Cluster):
 
     @classmethod
     def up(cls, *, name: str | None = None, config: Path | None = None, rebuild: bool = False) -> Self:
-        """The cluster of that name, started if it does not run; it is proved working before this returns.
+        """Return the cluster of that name, started if it does not run and proved working.
 
         `config` is kind's configuration (default: the repository's kind-config.yaml), which also gives the
         name unless `name` does. `rebuild` builds the node image even where one can be pulled.
@@ -79,9 +79,7 @@ class KindCluster(Cluster):
 
     @classmethod
     def attach(cls, name: str, *, patience: float = 10) -> Self | None:
-        """The cluster of that name if it runs and its API server answers within `patience` seconds, or
-        None.
-        """
+        """Return the cluster of that name if its API server answers within `patience` seconds, or None."""
         directory = _directory(checked_name(name))
         state = ClusterState.load(directory)
         if not state.facts.get("ready") or (daemon := _daemon_of(state)) is None:
@@ -97,7 +95,7 @@ class KindCluster(Cluster):
         return cluster
 
     def nodes(self) -> list[str]:
-        """The names of the node containers; a load balancer before several control planes is none."""
+        """Return the names of the node containers; a load balancer before several control planes is none."""
         balancers = self.docker.containers(label=f"{_ROLE}=external-load-balancer")
         return sorted({*self.docker.containers(label=f"{_LABEL}={self.name}")} - {*balancers})
 
@@ -247,7 +245,7 @@ def kind_down(name: str) -> bool:
 
 
 def _daemon_of(state: ClusterState) -> Docker | None:
-    """The daemon on which a cluster was made, if it answers; for one not recorded, any that does."""
+    """Return the daemon on which a cluster was made, if it answers; for one not recorded, any that does."""
     match state.facts.get("private"):
         case True:
             return docker.private_if_running()
@@ -266,7 +264,7 @@ def _refuse_a_strangers(name: str, daemon: Docker) -> None:
 
 
 def names() -> list[str]:
-    """The clusters that the tool knows of."""
+    """Return the clusters that the tool knows of."""
     return [state.name for state in all_states(parent_dir())]
 
 
@@ -275,7 +273,7 @@ def _directory(name: str) -> Path:
 
 
 def _node_image(daemon: Docker, settings: dict[str, Any], *, build: bool) -> str:
-    """The image that the configuration names, or kind's published one, or one that is built."""
+    """Return the image that the configuration names, or kind's published one, or one that is built."""
     given = {str(node["image"]) for node in settings.get("nodes") or [] if "image" in node}
     built = nodeimage.NodeImage()
     if len(given) > 1:
@@ -330,7 +328,7 @@ def _make_network(daemon: Docker) -> None:
 
 
 def _holds(listing: str, reference: str, image_id: str) -> bool:
-    """Whether a node's list of images has this very image under this name."""
+    """Tell whether a node's list of images has this very image under this name."""
     names_of = {
         tag.removeprefix("docker.io/").removeprefix("library/"): image["id"]
         for image in json.loads(listing)["images"]

@@ -59,7 +59,7 @@ def adapted(
 
 
 def free_subnet(routes: str) -> str:
-    """A /24 of the private ranges that no route of the machine (as `ip route` prints them) overlaps."""
+    """Return a private /24 that no route of the machine (as `ip route` prints them) overlaps."""
     taken = [
         ipaddress.ip_network(found, strict=False)
         for found in re.findall(r"\b(\d+\.\d+\.\d+\.\d+(?:/\d+)?)", routes)
@@ -76,5 +76,5 @@ def free_subnet(routes: str) -> str:
 
 
 def default_name() -> str:
-    """The name that the repository's kind-config.yaml gives."""
+    """Return the name that the repository's kind-config.yaml gives."""
     return str(load_config(repository_root() / "kind-config.yaml").get("name", "kind"))

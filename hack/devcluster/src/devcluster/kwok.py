@@ -35,7 +35,7 @@ _NOW = "{{ Now | Quote }}"
 
 
 def _flag(key: str) -> str:
-    """A jq expression that is "true" where the pod carries the key as an annotation or a label."""
+    """Return a jq expression that is "true" where the pod carries the key as an annotation or a label."""
     return f'(.metadata.annotations["{key}"] // .metadata.labels["{key}"] // "false")'
 
 
@@ -133,7 +133,7 @@ def _exit(name: str, phase: str, reason: str, matches: dict[str, Any]) -> dict[s
 
 
 def stages() -> list[dict[str, Any]]:
-    """The kwok Stage objects of this module's table, and those that make and keep the nodes ready."""
+    """Return the kwok Stage objects of this module's table, and those that make and keep the nodes ready."""
     start = f"startTime: {_NOW}\nphase: Running\n"
     ready = _conditions(True) + _containers(_RUN, ready=True)
     unready = _conditions(False) + _containers(_RUN, ready=False)

@@ -122,7 +122,7 @@ def _root() -> Root:
 
 
 def _kind_module() -> Path:
-    """The directory of kind's Go module, which carries the files of its base image."""
+    """Return the directory of kind's Go module, which carries the files of its base image."""
     return golang.module_directory("sigs.k8s.io/kind")
 
 
@@ -196,7 +196,10 @@ def _import(docker: Docker, archive: Path, reference: str) -> None:
 
 
 def _release(directory: Path, root: Path, programs: dict[str, Path]) -> Path:
-    """An archive laid out as a Kubernetes release for servers, whose images are all that kind would pull."""
+    """Return an archive in the layout of a Kubernetes release for servers.
+
+    It has all images that kind would pull.
+    """
     version = golang.kubernetes_version()
     files = directory / "kubernetes/server/bin"
     files.mkdir(parents=True)
@@ -236,7 +239,7 @@ def _single_file_layer(directory: Path, program: Path) -> Path:
 
 
 def _kind_images(name: str) -> list[str]:
-    """The images that this kind's manifests name, `docker.io/kindest/NAME...:TAG`."""
+    """Return the images that this kind's manifests name, `docker.io/kindest/NAME...:TAG`."""
     directory = _kind_module() / "pkg/build/nodeimage"
     text = "\n".join(file.read_text() for file in sorted(directory.glob("const_*.go")))
     return sorted(set(re.findall(rf"docker\.io/kindest/{name}[a-z-]*:[A-Za-z0-9._-]+", text)))
@@ -249,7 +252,7 @@ def _sandbox_image(root: Path) -> str:
 
 
 def published_reference() -> str:
-    """The node image that this version of kind uses by itself."""
+    """Return the node image that this version of kind uses by itself."""
     text = (_kind_module() / "pkg/apis/config/defaults/image.go").read_text()
     found = re.search(r'const Image = "(.+?)"', text)
     assert found is not None, "kind's defaults name no image"
@@ -257,5 +260,5 @@ def published_reference() -> str:
 
 
 def programs() -> tuple[GoProgram, ...]:
-    """Every program that goes into the image or builds it."""
+    """Return every program that goes into the image or builds it."""
     return _PROGRAMS

@@ -52,7 +52,7 @@ def component_layer(directory: Path, root: Path, programs: dict[str, Path]) -> P
 
 
 def _with_libraries(root: Path) -> list[Path]:
-    """The system's programs, the modules that iptables loads, and every library that any of them links.
+    """Return the system's programs, the modules that iptables loads, and the libraries that they link.
 
     The modules have libraries of their own (libm among them) that the programs do not link: without those,
     iptables refuses each rule that uses such a module, and only kube-proxy's log says so.

@@ -20,7 +20,10 @@ def cache_dir() -> Path:
 
 
 def state_dir() -> Path:
-    """Running clusters: process records, certificates, etcd data. `MODELROLLOUT_STATE`, else XDG state."""
+    """Return the directory of running clusters: `MODELROLLOUT_STATE`, else the XDG state directory.
+
+    It has process records, certificates and etcd's data.
+    """
     if given := os.environ.get("MODELROLLOUT_STATE"):
         return Path(given).expanduser().absolute()
     base = os.environ.get("XDG_STATE_HOME")
@@ -28,7 +31,7 @@ def state_dir() -> Path:
 
 
 def repository_root() -> Path:
-    """The checkout this package lives in: the first directory upwards that holds kind-config.yaml.
+    """Return the checkout this package lives in: the first directory upwards that holds kind-config.yaml.
 
     Raises ResourceError when the package was installed away from its repository.
     """

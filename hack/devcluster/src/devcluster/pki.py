@@ -25,8 +25,9 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class Request:
-    """One certificate to sign: a server's if it has alternative names, else a client's (`groups` are its
-    O's).
+    """One certificate to sign.
+
+    A server's if it has alternative names, else a client's (`groups` are its O's).
     """
 
     name: str
@@ -93,7 +94,7 @@ class Authority:
 
 
 def token_key(directory: Path) -> KeyPair:
-    """The key pair that signs service account tokens; `certificate` is the public key."""
+    """Return the key pair that signs service account tokens; `certificate` is the public key."""
     pair = KeyPair(directory / "sa.pub", directory / "sa.key")
     run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", pair.key], timeout=30)
     run(["openssl", "ec", "-in", pair.key, "-pubout", "-out", pair.certificate], timeout=30)

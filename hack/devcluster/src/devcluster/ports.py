@@ -21,7 +21,7 @@ _RESERVED_SECONDS = 60.0
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Whether a listener could be opened on the port now."""
+    """Tell whether a listener could be opened on the port now."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -32,7 +32,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def require_free(port: int, purpose: str) -> int:
-    """The port itself, or ResourceError naming what it is for."""
+    """Return the port itself, or ResourceError naming what it is for."""
     if not 1 <= port <= 65535:
         raise ResourceError(f"{purpose} needs a port from 1 to 65535, got {port}")
     if not is_free(port):

@@ -25,7 +25,7 @@ _PROC = Path("/proc")
 
 
 def boot_id() -> str:
-    """The kernel's identifier of this boot."""
+    """Return the kernel's identifier of this boot."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -40,12 +40,12 @@ class ProcessRecord:
 
     @classmethod
     def of(cls, pid: int, name: str) -> ProcessRecord | None:
-        """The record of a running process, or None if there is no such process."""
+        """Return the record of a running process, or None if there is no such process."""
         ticks = _start_ticks(pid)
         return None if ticks is None else cls(name=name, pid=pid, start_ticks=ticks, boot=boot_id())
 
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Tell whether this very process still runs (a zombie does not)."""
         return self.boot == boot_id() and _start_ticks(self.pid) == self.start_ticks
 
 
@@ -146,7 +146,7 @@ def _wait_for(handles: list[int], seconds: float) -> list[int]:
 
 
 def marked(owner: Path) -> list[ProcessRecord]:
-    """Every process whose environment says that it belongs to the state directory `owner` (not this one)."""
+    """Return every process whose environment names the state directory `owner` (not this one)."""
     wanted = f"{MARKER}={owner}".encode()
     return [
         record
@@ -175,7 +175,7 @@ def _name(pid: int) -> str:
 
 
 def tail(path: Path, lines: int = 15) -> str:
-    """The last lines of a log file, or a remark that there is none."""
+    """Return the last lines of a log file, or a remark that there is none."""
     try:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
     except OSError:

@@ -30,15 +30,16 @@ Config = Mapping[str, Any]
 
 
 def parent_dir() -> Path:
-    """The directory that holds one directory for each server."""
+    """Return the directory that holds one directory for each server."""
     return state_dir() / "prometheus"
 
 
 def scrape_config(
     targets: Mapping[str, Sequence[str]], *, interval: str = "1s", labels: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A configuration that scrapes `targets` (job name to `host:port` list) every `interval`, with extra
-    labels.
+    """Return a configuration that scrapes `targets` (job name to `host:port` list) every `interval`.
+
+    Each target gets the extra labels.
     """
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
@@ -91,7 +92,7 @@ class Prometheus:
             )
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The result of an instant query; NotReadyError with the server's reason if it errs."""
+        """Return the result of an instant query; NotReadyError with the server's reason if it errs."""
         status, answer = self._http("GET", "/api/v1/query?" + urlencode({"query": expression}))
         parsed = json.loads(answer)
         if status != 200:
@@ -102,8 +103,9 @@ class Prometheus:
         return result
 
     def wait_for(self, expression: str, *, timeout: float = 30) -> list[dict[str, Any]]:
-        """The result of a query as soon as it is not empty (the first scrape comes 5 to 10 s after the
-        start).
+        """Return the result of a query as soon as it is not empty.
+
+        The first scrape comes 5 to 10 s after the start.
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

@@ -26,13 +26,13 @@ KWOK_NODES = 3
 
 
 def uses_existing_cluster() -> bool:
-    """Whether the environment asks for the cluster of `KUBECONFIG` instead of one of the tool's own."""
+    """Tell whether the environment asks for the cluster of `KUBECONFIG` instead of one of the tool's own."""
     return os.environ.get("USE_EXISTING_CLUSTER", "").lower() in {"1", "true", "yes"}
 
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
-    """A control plane for the session; a test that breaks it on purpose starts its own instead."""
+    """Yield a control plane for the session; a test that breaks it on purpose starts its own instead."""
     if uses_existing_cluster():
         yield existing()
         return
@@ -42,7 +42,7 @@ def control_plane() -> Iterator[Cluster]:
 
 @pytest.fixture
 def namespace(control_plane: Cluster) -> Iterator[str]:
-    """The name of a namespace that only this test uses."""
+    """Yield the name of a namespace that only this test uses."""
     name = f"test-{secrets.token_hex(4)}"
     control_plane.kubectl("create", "namespace", name)
     yield name
@@ -51,15 +51,16 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def prometheus_server() -> Iterator[Callable[[Config | str], Prometheus]]:
-    """Starts a Prometheus server with the given configuration; all of them end with the test."""
+    """Start a Prometheus server with the given configuration; all of them end with the test."""
     with ExitStack() as stack:
         yield lambda config: stack.enter_context(Prometheus.start(config))
 
 
 @pytest.fixture(scope="session")
 def kind_cluster() -> Iterator[KindCluster]:
-    """The kind cluster of kind-config.yaml, shared with whoever started it before; removed if this session
-    started it.
+    """Yield the kind cluster of kind-config.yaml, shared with whoever started it before.
+
+    Removed if this session started it.
 
     `DEVCLUSTER_KEEP=1` keeps it for the next session.
     """

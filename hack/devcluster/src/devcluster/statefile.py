@@ -44,8 +44,9 @@ class ClusterState:
 
     @classmethod
     def load(cls, directory: Path) -> ClusterState:
-        """Read the record; a missing or damaged file gives an empty one (the processes are found by their
-        marker).
+        """Read the record.
+
+        A missing or damaged file gives an empty one (the processes are found by their marker).
         """
         state = cls(directory)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -63,18 +64,18 @@ class ClusterState:
         return record
 
     def log(self, name: str) -> Path:
-        """The log file of one of the cluster's processes."""
+        """Return the log file of one of the cluster's processes."""
         return self.directory / "logs" / f"{name}.log"
 
     def running(self) -> list[ProcessRecord]:
-        """The cluster's processes that are alive, recorded or found by their marker."""
+        """Return the cluster's processes that are alive, recorded or found by their marker."""
         known = {(r.pid, r.start_ticks): r for r in self.processes if r.alive()}
         for record in processes.marked(self.directory):
             known.setdefault((record.pid, record.start_ticks), record)
         return list(known.values())
 
     def orphaned(self) -> bool:
-        """Whether the process that owned this cluster is gone."""
+        """Tell whether the process that owned this cluster is gone."""
         return self.owner is not None and not self.owner.alive()
 
     def destroy(self, *, grace_seconds: float = 5.0) -> list[str]:
@@ -87,7 +88,7 @@ class ClusterState:
 
 
 def all_states(parent: Path) -> list[ClusterState]:
-    """The records of every cluster below `parent`."""
+    """Return the records of every cluster below `parent`."""
     if not parent.is_dir():
         return []
     return [ClusterState.load(entry) for entry in sorted(parent.iterdir()) if entry.is_dir()]

@@ -26,7 +26,7 @@ def kind() -> Path:
 
 
 def kwok() -> Path:
-    """The kwok controller, which plays the kubelet of fake nodes."""
+    """Return the kwok controller, which plays the kubelet of fake nodes."""
     return golang.binary(golang.KWOK)
 
 
@@ -41,8 +41,9 @@ def promtool() -> Path:
 
 
 def component(name: str) -> Path:
-    """One of the Kubernetes programs or etcd: from `KUBEBUILDER_ASSETS` where that directory has it, else
-    built.
+    """Return one of the Kubernetes programs or etcd.
+
+    From `KUBEBUILDER_ASSETS` where that directory has it, else built.
     """
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         if not Path(assets).is_dir():

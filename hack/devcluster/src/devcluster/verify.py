@@ -22,8 +22,9 @@ _DOMAIN = "kubernetes.default.svc.cluster.local"
 
 
 def prove(docker: Docker, cluster: Cluster, nodes: Sequence[str]) -> None:
-    """From every node: a Service's address must give the API server's version, and DNS that Service's
-    address.
+    """From every node.
+
+    A Service's address must give the API server's version, and DNS that Service's address.
 
     NotReadyError with the last answer if either fails for two minutes.
     """
@@ -82,14 +83,14 @@ def _resolve(docker: Docker, node: str, resolver: str) -> str:
 
 
 def dns_query(name: str) -> bytes:
-    """A DNS question for the IPv4 address of a name, framed for TCP (RFC 1035, 4.2.2)."""
+    """Return a DNS question for the IPv4 address of a name, framed for TCP (RFC 1035, 4.2.2)."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     message = struct.pack(">6H", _QUERY_ID, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
     return struct.pack(">H", len(message)) + message
 
 
 def dns_address(answer: bytes) -> str:
-    """The first IPv4 address in a DNS answer as it comes over TCP; ValueError if there is none."""
+    """Return the first IPv4 address in a DNS answer as it comes over TCP; ValueError if there is none."""
     if len(answer) < 14 or struct.unpack_from(">H", answer, 2)[0] != _QUERY_ID:
         raise ValueError(f"expected an answer to our DNS question, got {answer[:32].hex() or 'nothing'}")
     _, _, flags, questions, answers = struct.unpack_from(">5H", answer)

@@ -47,7 +47,7 @@ def _content(plan: Plan, path: Path, image: str) -> bytes:
 
 
 def _set(text: str, name: str, value: str) -> str:
-    """The values with `image.<name>`, which is empty in them, set."""
+    """Return the values with `image.<name>`, which is empty in them, set."""
     changed, times = re.subn(
         rf'^  {name}: ""( *#.*)?$', f"  {name}: {value}", text, count=1, flags=re.MULTILINE
     )

@@ -38,7 +38,7 @@ def export(plan: Plan, daemon: Docker, name: str, reference: str) -> Path:
 
 
 def _backend() -> Backend:
-    """Where the images are built: kind and Helm are not needed for that."""
+    """Return where the images are built: kind and Helm are not needed for that."""
     if preflight.can_build():
         from demo.builder import BuilderBackend  # noqa: PLC0415 - only where it can work
 

@@ -88,7 +88,10 @@ def epoch() -> int:
 
 
 def difference(root: Path = ROOT) -> str | None:
-    """A sentence that names what the working tree has other than its commit; None if nothing, or no git."""
+    """Return a sentence that names what the working tree has other than its commit.
+
+    None if nothing, or no git.
+    """
     status = ["git", "status", "--porcelain", "--untracked-files=all"]
     done = subprocess.run(status, cwd=root, capture_output=True, text=True, check=False)
     changed = [line[3:] for line in done.stdout.splitlines()] if done.returncode == 0 else []
@@ -102,7 +105,7 @@ def difference(root: Path = ROOT) -> str | None:
 
 
 def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
-    """The standard output of a command; ReleaseError with its own words if it fails."""
+    """Return the standard output of a command; ReleaseError with its own words if it fails."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -130,12 +133,12 @@ def tar_gz(path: Path, files: Iterable[tuple[str, bytes, int]], epoch: int) -> N
 
 
 def zipped(content: bytes) -> bytes:
-    """The content compressed, without a time or a name."""
+    """Return the content compressed, without a time or a name."""
     # Level 9 takes four times as long for one per cent less of an image.
     return gzip.compress(content, compresslevel=6, mtime=0)
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
+    """Return hexadecimal digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

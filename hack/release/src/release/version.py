@@ -30,7 +30,7 @@ COPIES: Final = {
 
 
 def current(root: Path = ROOT) -> str:
-    """The version that the operator's package declares; ValueError if it declares none."""
+    """Return the version that the operator's package declares; ValueError if it declares none."""
     found = _DECLARED.search((root / SOURCE).read_text())
     if found is None:
         raise ValueError(f'expected a line __version__ = "X.Y.Z" in {SOURCE}, found none: add it')

@@ -30,5 +30,5 @@ def write(plan: Plan) -> list[Path]:
 
 
 def plugin(plan: Plan) -> Path:
-    """The wheel of the plugin and the operator."""
+    """Return the wheel of the plugin and the operator."""
     return plan.out / f"modelrollout-{plan.version}-py3-none-any.whl"

@@ -78,7 +78,7 @@ class SpecModel(BaseModel):
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form with camelCase names; what is None is left out."""
+        """Return the JSON form with camelCase names; what is None is left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -90,7 +90,7 @@ class StatusModel(BaseModel):
     )
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form with camelCase names; what is None or empty by default is left out."""
+        """Return the JSON form with camelCase names; what is None or empty by default is left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -192,7 +192,7 @@ Message = Annotated[str, BeforeValidator(_shorten)]
 
 
 def truncate_to_seconds(value: datetime) -> datetime:
-    """The same instant without its fraction of a second."""
+    """Return the same instant without its fraction of a second."""
     return value.replace(microsecond=0)
 
 

@@ -50,13 +50,14 @@ class Command(StatusModel):
     message: str | None = Field(default=None, max_length=1024)
 
     def to_annotation(self) -> str:
-        """The value of the annotation."""
+        """Return the value of the annotation."""
         return json.dumps(self.to_json(), separators=(",", ":"), sort_keys=True)
 
 
 def parse_commands(annotations: Mapping[str, str] | None) -> tuple[tuple[Command, ...], str]:
-    """The commands in the annotations of an object, oldest first, each id once; and what is wrong with the
-    rest, a sentence (empty if nothing is).
+    """Return the commands in the annotations of an object, oldest first, each id once.
+
+    And what is wrong with the rest, a sentence (empty if nothing is).
     """
     found: list[object] = []
     errors = []
@@ -79,7 +80,7 @@ def parse_commands(annotations: Mapping[str, str] | None) -> tuple[tuple[Command
 def append_command(
     annotations: Mapping[str, str] | None, command: Command, *, handled: Collection[str]
 ) -> str:
-    """The value of the list annotation with one more command, without those handled and those unusable.
+    """Return the list annotation with one more command, without those handled or unusable.
 
     Raises:
         CommandError: The list is full. An abort is always added: it makes those before it void.
@@ -123,7 +124,7 @@ def _single(annotations: Mapping[str, str]) -> list[object]:
 
 
 def _parse(entry: object, annotation: str) -> Command:
-    """A command from its JSON text or from an entry of the list."""
+    """Return a command from its JSON text or from an entry of the list."""
     text = entry if isinstance(entry, str) else json.dumps(entry)
     verbs = ", ".join(verb.value for verb in Verb)
     form = 'JSON such as {"id": "1", "verb": "pause"}'
@@ -141,5 +142,5 @@ def _parse(entry: object, annotation: str) -> Command:
 
 
 def new_command(verb: Verb, *, id_: str, at: datetime, user: str | None = None) -> Command:
-    """A command with that verb; the caller chooses an id that was never used for this object."""
+    """Return a command with that verb; the caller chooses an id that was never used for this object."""
     return Command(id=id_, verb=verb, at=at, user=user)

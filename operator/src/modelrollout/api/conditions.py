@@ -187,7 +187,7 @@ class Condition(StatusModel):
 
 
 def get_condition(conditions: Iterable[Condition], type_: str) -> Condition | None:
-    """The condition of that type, or None."""
+    """Return the condition of that type, or None."""
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
@@ -201,7 +201,7 @@ def set_condition(  # noqa: PLR0913 - the six parts of a condition, by name
     now: datetime,
     generation: int | None = None,
 ) -> tuple[Condition, ...]:
-    """The conditions with one replaced or added, in place and in order.
+    """Return the conditions with one replaced or added, in place and in order.
 
     lastTransitionTime moves only when the status changes, and has whole seconds as everywhere in
     Kubernetes. A condition that already says the same leaves the tuple as it was (the same object).

@@ -77,7 +77,7 @@ class _SchemaWriter:
         self._strict = strict
 
     def write(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """The structural form of one schema, references inlined."""
+        """Return the structural form of one schema, references inlined."""
         schema = _told(self._without_null(self._resolved(schema)))
         result: dict[str, Any] = {}
         for key, value in schema.items():
@@ -113,7 +113,7 @@ class _SchemaWriter:
 
 
 def _told(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The default of a field that was added later in its description, for the operator to apply."""
+    """Return the default of a field that was added later in its description, for the operator to apply."""
     if ADDED_LATER.items() <= schema.items():
         kept = {key: value for key, value in schema.items() if key not in {"default", *ADDED_LATER}}
         return {**kept, "description": f"{schema['description']} By default {schema['default']}."}
@@ -121,7 +121,7 @@ def _told(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_empty(default: Any) -> Any:
-    """A default without the fields that are absent in it."""
+    """Return a default without the fields that are absent in it."""
     if isinstance(default, Mapping):
         return {name: _without_empty(value) for name, value in default.items() if value not in _EMPTY}
     return [_without_empty(item) for item in default] if isinstance(default, list) else default
@@ -144,7 +144,7 @@ def _condition_keys(status: dict[str, Any]) -> None:
 
 
 def open_api_schema() -> dict[str, Any]:
-    """The whole object as a structural schema.
+    """Return the whole object as a structural schema.
 
     The status has neither bounds (a write of what happened must never be refused) nor defaults (what is read
     back must be what was written).
@@ -168,7 +168,7 @@ def open_api_schema() -> dict[str, Any]:
 
 
 def custom_resource_definition() -> dict[str, Any]:
-    """The CustomResourceDefinition as the API server reads it."""
+    """Return the CustomResourceDefinition as the API server reads it."""
     columns = [
         {"name": name, "type": kind, "jsonPath": path}
         | ({"description": text} if text else {})
@@ -207,7 +207,7 @@ def custom_resource_definition() -> dict[str, Any]:
 
 
 def render() -> str:
-    """The text of crds/modelrollout.yaml."""
+    """Return the text of crds/modelrollout.yaml."""
     # through JSON, so that a schema used twice is written twice and not as an alias
     plain = json.loads(json.dumps(custom_resource_definition()))
     body = yaml.safe_dump(plain, sort_keys=False, width=100, allow_unicode=True)

@@ -11,7 +11,7 @@ QUERY_VARIABLES: Final = ("candidatePods", "stablePods", "namespace", "window")
 
 
 def _list(names: Iterable[str]) -> str:
-    """A list of texts in CEL."""
+    """Return a list of texts in CEL."""
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
 
 
@@ -31,7 +31,7 @@ def _args_text() -> str:
 
 
 def unknown_variables(query: str | None) -> bool:
-    """Whether a query has a `${...}` that is none of the known variables."""
+    """Tell whether a query has a `${...}` that is none of the known variables."""
     rest = (query or "").replace("$${", "")  # an escaped one stands for itself
     for name in QUERY_VARIABLES:
         rest = rest.replace("${" + name + "}", "")
@@ -59,7 +59,7 @@ def _has_limit(criterion: Any) -> bool:
 
 
 def _units_fit(criterion: Any) -> bool:
-    """Whether every limit with a unit has one that the preset can have; a query can have any."""
+    """Tell whether every limit with a unit has one that the preset can have; a query can have any."""
     if criterion.info is None:
         return True
     limits = [limit for limit in (criterion.min, criterion.max, criterion.pause_below) if limit is not None]

@@ -43,7 +43,7 @@ INT_OR_PERCENT_MESSAGE: Final = "must be a whole number of pods not below 0, or 
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration such as `1h30m`, `7d`, `200ms` or `0`.
+    """Return seconds of a duration such as `1h30m`, `7d`, `200ms` or `0`.
 
     Raises ValueError with what was expected.
     """
@@ -56,7 +56,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest usual text for a number of seconds: 5400 → `1h30m`, 0.2 → `200ms`.
+    """Return the shortest usual text for a number of seconds: 5400 → `1h30m`, 0.2 → `200ms`.
 
     Rounded to milliseconds; negative input is shown as `0s`.
     """
@@ -90,7 +90,7 @@ class Duration(str):
 
     @classmethod
     def of(cls, seconds: float) -> "Duration":
-        """The duration of that many seconds, rounded to milliseconds."""
+        """Return the duration of that many seconds, rounded to milliseconds."""
         return cls(format_duration(seconds))
 
     @property
@@ -235,7 +235,7 @@ class IntOrPercent:
         return self.raw in (0, "0%")
 
     def of(self, total: int, *, round_up: bool) -> int:
-        """The number of pods it means for `total` pods (an absolute number is returned as it is).
+        """Return the number of pods it means for `total` pods (an absolute number is returned as it is).
 
         Deployments round maxSurge and minimum capacities up and maxUnavailable down.
         """
@@ -281,8 +281,10 @@ class IntOrPercent:
 def _plain(
     cls: type[Any], *accepted: type, write: Callable[[Any], object] | None = None
 ) -> core_schema.CoreSchema:
-    """Core schema of a scalar class: built from any of the accepted JSON types, written back as it was "
-    "read."""
+    """Core schema of a scalar class.
+
+    Built from any of the accepted JSON types, written back as it was read.
+    """
 
     def validate(value: object) -> object:
         if isinstance(value, cls):

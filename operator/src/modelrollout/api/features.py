@@ -35,7 +35,7 @@ MISSING: Final = (
 
 
 def unsupported(spec: ModelRolloutSpec, missing: tuple[MissingFeature, ...] = MISSING) -> list[str]:
-    """A sentence for every feature that `spec` uses and this version lacks; empty if it lacks none."""
+    """Return a sentence for every feature that `spec` uses and this version lacks; empty if it lacks none."""
     return [
         f"{feature.field} is not supported by this version of the operator: {feature.instead}"
         for feature in missing

@@ -1,5 +1,7 @@
-"""Everything that can be said about a manifest without a cluster: the rules of the API server and the "
-"operator's."""
+"""Everything that can be said about a manifest without a cluster.
+
+The rules of the API server and the operator's.
+"""
 
 import re
 from collections.abc import Mapping
@@ -58,7 +60,7 @@ class Problem:
 
 
 def path_of(parts: tuple[str | int, ...]) -> str:
-    """The path as people write it: ("steps", 0, "weight") → `spec.steps[0].weight`."""
+    """Return the path as people write it: ("steps", 0, "weight") → `spec.steps[0].weight`."""
     text = "spec"
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -66,7 +68,7 @@ def path_of(parts: tuple[str | int, ...]) -> str:
 
 
 def spec_problems(error: ValidationError) -> list[Problem]:
-    """The problems behind an error of `ModelRolloutSpec.model_validate`, one for each broken rule."""
+    """Return the problems behind an error of `ModelRolloutSpec.model_validate`, one for each broken rule."""
     problems: list[Problem] = []
     for detail in error.errors():
         path = path_of(detail["loc"])
@@ -81,12 +83,12 @@ def spec_problems(error: ValidationError) -> list[Problem]:
 
 
 def _explained(path: str, problems: list[Problem]) -> bool:
-    """Whether a list only looks too short because of items that are wrong themselves."""
+    """Tell whether a list only looks too short because of items that are wrong themselves."""
     return any(problem.path.startswith(f"{path}[") for problem in problems)
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    """What is wrong and what was seen."""
+    """Return what is wrong and what was seen."""
     kind, seen = detail["type"], detail["input"]
     if kind in _SENTENCES:
         things = "characters" if isinstance(seen, str) else "items"
@@ -100,7 +102,7 @@ def _sentence(detail: ErrorDetails) -> str:
 
 
 def manifest_problems(document: object) -> list[Problem]:
-    """What the API server would refuse in a manifest (a parsed YAML document), and what it cannot see itself.
+    """Return what the API server would refuse in a manifest, and what it cannot see itself.
 
     Empty if the manifest is good. Features this version lacks are not in it: see `features.unsupported`.
     """

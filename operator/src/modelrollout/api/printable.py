@@ -32,7 +32,7 @@ _BLOCK: Final = {**_SHOWN, **_KEPT}
 
 
 def printable(text: str, *, lines: bool = True) -> str:
-    """The text with control characters as visible signs and without colours.
+    """Return the text with control characters as visible signs and without colours.
 
     `lines`: Line ends and tabs stay; without, they are shown as signs, too, so that one line stays one.
     """
@@ -50,5 +50,5 @@ def printable_json(text: str) -> str:
 
 
 def needs_escapes(text: str) -> bool:
-    """Whether a terminal would obey something in the text that YAML leaves as it is."""
+    """Tell whether a terminal would obey something in the text that YAML leaves as it is."""
     return text.translate(_ESCAPED) != text

@@ -52,7 +52,7 @@ _LABELS: Final = (
 
 
 def render() -> str:
-    """The text of docs/reference.md."""
+    """Return the text of docs/reference.md."""
     schema = open_api_schema()
     parts = [INTRODUCTION]
     for name in ("spec", "status"):
@@ -64,7 +64,7 @@ def render() -> str:
 
 
 def _objects(path: str, schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Every object of the schema under its path, parents first."""
+    """Yield every object of the schema under its path, parents first."""
     if "properties" in schema:
         yield path, schema
         for name, child in schema["properties"].items():

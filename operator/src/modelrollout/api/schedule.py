@@ -67,7 +67,7 @@ class ScheduleWindow(SpecModel):
 
 
 def zone_exists(name: str) -> bool:
-    """Whether the time zone is in the database; also true where there is no database to ask."""
+    """Tell whether the time zone is in the database; also true where there is no database to ask."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

@@ -388,20 +388,22 @@ class ModelRolloutStatus(StatusModel):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Self:
-        """The status of an object as the API server gave it; None or empty is a fresh one."""
+        """Return the status of an object as the API server gave it; None or empty is a fresh one."""
         return cls.model_validate(dict(value or {}))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form; what is None, and top-level lists and texts that are empty, are left out."""
+        """Return the JSON form; what is None, and top-level lists and texts that are empty, are left out."""
         return {name: value for name, value in super().to_json().items() if value not in ("", [])}
 
     def with_history(self, entry: HistoryEntry) -> Self:
-        """The same status with a finished run first in its history, the oldest dropped beyond the limit."""
+        """Return the same status with a finished run first in its history, without those beyond the limit."""
         return self.model_copy(update={"history": (entry, *self.history)[:HISTORY_LIMIT]})
 
     def with_handled_command(self, id_: str, *, present: Collection[str] = ()) -> Self:
-        """The same status with one more handled command. Beyond the limit the oldest id goes, but none of
-        `present`: these are in the object still and would act again.
+        """Return the same status with one more handled command.
+
+        Beyond the limit the oldest id goes, but none of `present`: these are in the object still and would
+        act again.
         """
         ids = [*self.handled_commands, id_]
         while len(ids) > HANDLED_COMMANDS_LIMIT:

@@ -1,5 +1,7 @@
-"""When one criterion would have fired: the operator's own `judge` over every tick that is not plainly
-good."""
+"""When one criterion would have fired.
+
+The operator's own `judge` over every tick that is not plainly good.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ class Course:
     ticks: dict[CriterionState, int]
 
     def firing_at(self, tick: int) -> Firing | None:
-        """The firing that stands at a tick."""
+        """Return the firing that stands at a tick."""
         for firing in self.firings:
             if firing.tick <= tick and (firing.until is None or tick < firing.until):
                 return firing
@@ -84,7 +86,7 @@ class Replay:
         self._plain = plainly_good(criterion, track, baseline)
 
     def course(self) -> Course:
-        """The whole range."""
+        """Return the whole range."""
         changes: list[tuple[int, CriterionState]] = []
         firings: list[Firing] = []
         ticks = dict.fromkeys(CriterionState, 0)
@@ -120,11 +122,11 @@ class Replay:
         return Course(changes=tuple(changes), firings=tuple(firings), ticks=ticks)
 
     def verdict(self, tick: int) -> Verdict:
-        """What the criterion says at a tick, without a look at its past."""
+        """Return what the criterion says at a tick, without a look at its past."""
         return self._judge(tick, None)
 
     def confirmed(self, tick: int) -> Verdict:
-        """The same with the points of its `for` period, as the operator would have fetched them then."""
+        """Return the same with the points of its `for` period, as the operator would have fetched them."""
         return self._judge(tick, self._history(self._track.clock.at(tick)))
 
     def _judge(self, tick: int, history: tuple[Point, ...] | None) -> Verdict:
@@ -133,7 +135,7 @@ class Replay:
         return judge(self._criterion, self._track.sample(tick, history), self._baseline, moment)
 
     def _may_have_lasted(self, bad_since: int, tick: int) -> bool:
-        """Whether a look at the past is worth a request: it was good at the tick before `bad_since`.
+        """Tell whether a look at the past is worth a request: it was good at the tick before `bad_since`.
 
         The points of the past are finer than the ticks, and one of them may be missing at the start of the
         period.
@@ -165,7 +167,7 @@ def _never(_tick: int) -> bool:
 def plainly_good(
     criterion: Criterion, track: Track, baseline: BaselineStatus | None
 ) -> Callable[[int], bool]:
-    """Whether a tick's value is within fixed limits on enough samples, so that `judge` can only say Pass.
+    """Tell whether a tick's value is within fixed limits on enough samples: `judge` can only say Pass.
 
     A month has 43,200 minutes and nearly all of them are good; `judge` builds several objects for each. False
     only means that it has to be asked. With confidence bounds or limits that move it always is.

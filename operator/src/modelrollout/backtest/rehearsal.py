@@ -1,5 +1,7 @@
-"""The whole rollout in a cluster that always obeys at once: the operator's own `decide` with a virtual
-clock."""
+"""The whole rollout in a cluster that always obeys at once.
+
+The operator's own `decide` with a virtual clock.
+"""
 
 from __future__ import annotations
 
@@ -90,8 +92,10 @@ class Outcome:
 
 
 class Rehearsal:
-    """One run of `decide` over the ticks of a clock. Called only where something changed or a time has
-    come."""
+    """One run of `decide` over the ticks of a clock.
+
+    Called only where something changed or a time has come.
+    """
 
     def __init__(
         self,
@@ -173,7 +177,10 @@ class Rehearsal:
         return Workload(name=name, desired=count, ready=count, pods=count)
 
     def _sample(self, name: str, tick: int) -> Sample:
-        """The sample; with its past where a breach stands of which this stage has not been told yet."""
+        """Return the sample.
+
+        With its past where a breach stands of which this stage has not been told yet.
+        """
         measured = self._measured[name]
         firing = measured.course.firing_at(tick)
         if firing is None or not self._for[name]:
@@ -216,12 +223,17 @@ class Rehearsal:
 
 
 def told(decision: Decision) -> Iterator[Transition]:
-    """The transitions of a decision without holds: they depend on when it is looked, and NoData is shown."""
+    """Yield the transitions of a decision without holds.
+
+    They depend on when it is looked, and NoData is shown.
+    """
     return (each for each in decision.transitions if each.announcement not in _HOLDS)
 
 
 def undisturbed(spec: ModelRolloutSpec) -> ModelRolloutSpec:
-    """The spec without what the past cannot show: the shadow, validations and people are taken as agreeing.
+    """Return the spec without what the past cannot show.
+
+    The shadow, validations and people are taken as agreeing.
 
     The interval is beyond any range, so that `decide` does not ask to be called at each: the ticks at which a
     value changes its meaning are known beforehand.

@@ -67,7 +67,7 @@ class CriterionReport:
     problem: str = ""
 
     def false_alarms_per_week(self, clock: Clock) -> float | None:
-        """Firings on stable in a week of 168 hours; None if nothing was seen of it."""
+        """Return firings on stable in a week of 168 hours; None if nothing was seen of it."""
         if self.stable is None or not any(self.stable.ticks[state] for state in _SEEN):
             return None
         return len(self.stable.firings) * (WEEK / (clock.end - clock.start))
@@ -94,7 +94,7 @@ class BacktestReport:
     criteria: tuple[CriterionReport, ...]
 
     def span_at(self, when: datetime) -> Span | None:
-        """The stretch of the plan that a time falls into."""
+        """Return the stretch of the plan that a time falls into."""
         for span in self.plan:
             if span.start <= when and (span.end is None or when < span.end):
                 return span
@@ -162,13 +162,13 @@ class _Side:
         self.problems: dict[str, str] = {}
 
     def queries(self, criteria: list[Criterion], window: float | None = None) -> dict[str, CriterionQuery]:
-        """Those that can be built; why the others cannot is noted."""
+        """Return those that can be built; why the others cannot is noted."""
         built = build_rollout("backtest", "backtest", criteria, self._context, window=window)
         self.problems |= built.problems
         return dict(built.queries)
 
     def baselines(self, spec: ModelRolloutSpec) -> dict[str, Sample]:
-        """What stable measured before the range, for the criteria that compare with it."""
+        """Return what stable measured before the range, for the criteria that compare with it."""
         compared = [c for c in spec.criteria if c.compare is not None and c.compare.to is CompareTo.BASELINE]
         if spec.baseline is None or not compared:
             return {}
@@ -203,7 +203,7 @@ class _Side:
 
 
 def _silent_on_stable(criterion: Criterion) -> bool:
-    """Whether stable compared with itself says nothing."""
+    """Tell whether stable compared with itself says nothing."""
     to_stable = criterion.compare is not None and criterion.compare.to is CompareTo.STABLE
     shadow_only = set(criterion.phases) == {CriterionPhase.SHADOW}
     expects_candidate = criterion.preset in (Preset.LABEL_DRIFT, Preset.CONTRACT, Preset.SHADOW_AGREEMENT)

@@ -1,5 +1,7 @@
-"""What one criterion measured over a past range, tick by tick, read from Prometheus in as few requests as it
-allows."""
+"""What one criterion measured over a past range, tick by tick.
+
+Read from Prometheus in as few requests as it allows.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,11 @@ class Clock:
         return self.end - (self.ticks - 1) * self.step
 
     def at(self, tick: int) -> datetime:
-        """The time of a tick."""
+        """Return the time of a tick."""
         return self.first + tick * self.step
 
     def tick_from(self, when: datetime) -> int:
-        """The first tick at or after `when`."""
+        """Return the first tick at or after `when`."""
         return max(0, math.ceil((when - self.first) / self.step))
 
 
@@ -72,7 +74,7 @@ class Track:
     reference_counts: Column | None
 
     def sample(self, tick: int, history: tuple[Point, ...] | None = None) -> Sample:
-        """The sample that the operator would have got at that tick."""
+        """Return the sample that the operator would have got at that tick."""
         value = self.values.get(tick)
         return Sample(
             state=SampleState.NO_DATA if value is None else SampleState.VALUE,
@@ -95,7 +97,7 @@ class Past:
         self._threads = threads
 
     def tracks(self, queries: Sequence[tuple[Criterion, CriterionQuery]]) -> list[Track]:
-        """The tracks of several criteria, fetched side by side, each in ranges that Prometheus accepts.
+        """Return the tracks of several criteria, fetched side by side in ranges that Prometheus accepts.
 
         Raises:
             PrometheusError: A query was refused, or the server is not there.
@@ -110,18 +112,18 @@ class Past:
         return [self._track(query, spans, row) for query, row in zip(lean, pieces, strict=True)]
 
     def history(self, query: CriterionQuery, at: datetime) -> tuple[Point, ...]:
-        """The same points that the operator asks for to confirm a `for`."""
+        """Return the same points that the operator asks for to confirm a `for`."""
         return fetch_history(self._client, query, at, 0.0)
 
     def instant(self, query: CriterionQuery, at: datetime) -> Sample:
-        """One sample at `at`."""
+        """Return one sample at `at`."""
         when = at.timestamp()
         columns = fetch_columns(self._client, query, RangeQuery(start=when, end=when, step=1.0))
         one = Clock(start=at, end=at + timedelta(seconds=1), step=timedelta(seconds=1))
         return _track(query, one, columns).sample(0)
 
     def _spans(self) -> list[tuple[int, RangeQuery]]:
-        """Ranges of at most MOST_POINTS points, each with its first tick."""
+        """Return ranges of at most MOST_POINTS points, each with its first tick."""
         start, step = self._clock.first.timestamp(), self._clock.step.total_seconds()
         spans = []
         for first in range(0, self._clock.ticks, MOST_POINTS):
@@ -156,12 +158,12 @@ def _track(query: CriterionQuery, clock: Clock, columns: Mapping[str, Column]) -
 
 
 def needed(criterion: Criterion, query: CriterionQuery) -> CriterionQuery:
-    """The query without counting samples where no verdict depends on their number."""
+    """Return the query without counting samples where no verdict depends on their number."""
     if criterion.min_samples or criterion.confidence is not None:
         return query
     return replace(query, count=None, stable_count=None)
 
 
 def utc(seconds: float) -> datetime:
-    """A time in UTC from seconds since the epoch."""
+    """Return a time in UTC from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, tz=UTC)

@@ -103,7 +103,7 @@ def backtest(  # noqa: PLR0913 - one parameter for each option
 
 
 def _manifest(file: str) -> dict[str, Any]:
-    """The one ModelRollout of a file; what lint says of it is an error."""
+    """Return the one ModelRollout of a file; what lint says of it is an error."""
     text = read_text(file)
     count, findings = lint_text(text, features=False)
     if findings:
@@ -122,7 +122,7 @@ def _clock(spec: ModelRolloutSpec, start: datetime, end: datetime, resolution: f
 
 
 def as_data(report: BacktestReport) -> dict[str, Any]:
-    """The report as JSON."""
+    """Return the report as JSON."""
     clock, outcome = report.question.clock, report.outcome
     return {
         "name": report.question.name,
@@ -198,7 +198,7 @@ def _iso(at: datetime) -> str:
 
 
 def tables(report: BacktestReport, seconds: float) -> RenderableType:
-    """The report for a terminal: outcome, criteria, firings."""
+    """Return the report for a terminal: outcome, criteria, firings."""
     clock = report.question.clock
     head = Text.assemble(
         f"{report.candidate} against {report.stable}, {_minute(clock.start)} to {_minute(clock.end)} UTC",
@@ -228,7 +228,7 @@ def _outcome(report: BacktestReport) -> Iterator[RenderableType]:
 
 
 def _criteria(report: BacktestReport) -> Table:
-    """How often each criterion fires in each step of the plan, and on stable."""
+    """Return how often each criterion fires in each step of the plan, and on stable."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("  CRITERION", no_wrap=True)
     for span in report.plan:

@@ -61,15 +61,17 @@ class Target:
 
 
 def default_kubeconfig() -> Path | None:
-    """The kubeconfig that is used if none is named: the first file of $KUBECONFIG that exists, else
-    ~/.kube/config."""
+    """Return the kubeconfig that is used if none is named.
+
+    The first file of $KUBECONFIG that exists, else ~/.kube/config.
+    """
     named = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     candidates = named or [Path.home() / ".kube" / "config"]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def default_namespace(kubeconfig: Path | None, context: str | None) -> str:
-    """The namespace that kubectl would use: that of the context, else `default`."""
+    """Return the namespace that kubectl would use: that of the context, else `default`."""
     if kubeconfig is None or not kubeconfig.is_file():
         return "default"
     try:
@@ -85,7 +87,7 @@ def default_namespace(kubeconfig: Path | None, context: str | None) -> str:
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncIterator[Rollouts]:
-    """A connection for the time of one command."""
+    """Yield a connection for the time of one command."""
     if target.kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise ApiError(
             0,
@@ -108,11 +110,11 @@ class Rollouts:
     metrics: str | None = None
 
     async def get(self, name: str) -> Object:
-        """One ModelRollout. Raises ApiError, NotFoundError among them."""
+        """Return one ModelRollout. Raises ApiError, NotFoundError among them."""
         return await self.api.get(resources.rollout(self.namespace, name))
 
     async def find(self, *, everywhere: bool = False) -> list[Object]:
-        """Those of the namespace, or of all namespaces, by namespace and name."""
+        """Return those of the namespace, or of all namespaces, by namespace and name."""
         path = resources.collection(resources.ROLLOUTS, PLURAL, None if everywhere else self.namespace)
         return sorted(
             _items(await self.api.get(path)),
@@ -120,7 +122,10 @@ class Rollouts:
         )
 
     async def watch(self, name: str) -> AsyncIterator[Object | None]:
-        """The object now and at each change; None once it is deleted. Goes on over broken connections."""
+        """Yield the object now and at each change; None once it is deleted.
+
+        Goes on over broken connections.
+        """
         path = resources.collection(resources.ROLLOUTS, PLURAL, self.namespace)
         only = {"fieldSelector": f"metadata.name={name}"}
         version, known = "", False
@@ -202,7 +207,7 @@ class Rollouts:
         )
 
     async def _raise_refusal(self, name: str, command: Command) -> None:
-        """The command changed nothing: the Event says why. None of it if there is no such Event."""
+        """Raise what the Event says if the command changed nothing; do nothing if there is no such Event."""
         assert command.at is not None
         asked = command.at.replace(microsecond=0)
         deadline = time.monotonic() + REFUSAL_SECONDS
@@ -215,7 +220,7 @@ class Rollouts:
             await asyncio.sleep(0.1)
 
     async def events(self, name: str) -> list[Object]:
-        """The Events about one ModelRollout, oldest first."""
+        """Return the Events about one ModelRollout, oldest first."""
         query = {"fieldSelector": f"involvedObject.name={name},involvedObject.kind=ModelRollout"}
         path = resources.collection(resources.CORE, "events", self.namespace)
         items: list[Object] = (await self.api.get(path, query))["items"]
@@ -223,18 +228,18 @@ class Rollouts:
         return sorted(items, key=lambda item: (item.get("lastTimestamp") or "", item["metadata"]["name"]))
 
     async def live(self, name: str) -> Live:
-        """What the operator measures now; empty where its metrics cannot be reached."""
+        """Return what the operator measures now; empty where its metrics cannot be reached."""
         return await live_values(self.api, self.metrics, self.namespace, name)
 
 
 def _items(listed: Object) -> list[Object]:
-    """The items of a list, each with the kind that a list leaves out."""
+    """Return the items of a list, each with the kind that a list leaves out."""
     about = {"apiVersion": listed["apiVersion"], "kind": listed["kind"].removesuffix("List")}
     return [about | item for item in listed["items"]]
 
 
 def _course(status: Mapping[str, Any]) -> object:
-    """What every command that is carried out changes something of."""
+    """Return a mark that changes with every command that is carried out."""
     run, step = status.get("run") or {}, status.get("step") or {}
     return (
         status.get("phase") if status.get("phase") == "Succeeded" else None,
@@ -254,13 +259,16 @@ def _user() -> str | None:
 
 
 def without_noise(item: Mapping[str, Any]) -> Object:
-    """The object without managedFields, as kubectl shows it."""
+    """Return the object without managedFields, as kubectl shows it."""
     metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
     return {**item, "metadata": metadata}
 
 
 def dumps(value: object, form: str) -> str:
-    """An object as `json` or `yaml`: complete, with what a terminal would obey as escapes of the format."""
+    """Return an object as `json` or `yaml`.
+
+    Complete, with what a terminal would obey as escapes of the format.
+    """
     text = printable_json(json.dumps(value, indent=2, ensure_ascii=False))
     if form == "json":
         return text

@@ -23,7 +23,10 @@ def rollout_names(
     parameter: click.Parameter,  # noqa: ARG001 - click passes it
     incomplete: str,
 ) -> list[CompletionItem]:
-    """Names of the rollouts in the namespace that the command line names; none if it cannot be asked."""
+    """Return names of the rollouts in the namespace that the command line names.
+
+    None if it cannot be asked.
+    """
     options = context.find_root().params
     path = options.get("kubeconfig") or default_kubeconfig()
     wanted = options.get("context_name")

@@ -34,7 +34,7 @@ class Finding:
 
 
 def lint_text(text: str, *, features: bool = True) -> tuple[int, list[Finding]]:
-    """How many ModelRollouts a YAML text holds, and what is wrong with them, in order of lines.
+    """Return how many ModelRollouts a YAML text holds, and what is wrong with them, in order of lines.
 
     `features`: also what this version of the operator does not do yet.
     """
@@ -65,7 +65,7 @@ def _not_yaml(error: yaml.YAMLError) -> Finding:
 
 
 def _repeated_keys(node: yaml.Node, path: str, visited: set[int]) -> list[Finding]:
-    """Fields that are given twice, of which YAML readers silently take the last."""
+    """Return fields that are given twice, of which YAML readers silently take the last."""
     found: list[Finding] = []
     if id(node) in visited:
         return found  # an alias: it may contain itself
@@ -108,13 +108,13 @@ def _problems(document: dict[str, Any], *, features: bool) -> Iterator[tuple[str
 
 
 def _culprit(path: str, message: str) -> str:
-    """The item that a list's problem names: `names must be unique, but [1] repeats a`."""
+    """Return the item that a list's problem names: `names must be unique, but [1] repeats a`."""
     repeated = REPEATS.search(message)
     return f"{path}[{repeated[1]}]" if repeated else path
 
 
 def line_of(node: yaml.Node, path: str) -> int:
-    """The line of the field at a path such as `spec.steps[0].weight`, or of the nearest one above it."""
+    """Return the line of the field at a path such as `spec.steps[0].weight`, or of the nearest above it."""
     mark = node.start_mark
     for name, index in PART.findall(path):
         if isinstance(node, yaml.MappingNode) and name:
@@ -157,7 +157,7 @@ def lint(files: tuple[str, ...], form: str | None) -> None:
 
 
 def read_text(name: str) -> str:
-    """The text of a file, or of standard input for `-`; a click error if it cannot be read."""
+    """Return the text of a file, or of standard input for `-`; a click error if it cannot be read."""
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

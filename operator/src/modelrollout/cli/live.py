@@ -42,7 +42,7 @@ class Live:
 
 
 async def live_values(api: PlainKubeApi, url: str | None, namespace: str, name: str) -> Live:
-    """The values of one rollout; empty if no operator that has them can be reached within two seconds.
+    """Return the values of one rollout; empty if no operator that has them can be reached within two seconds.
 
     Args:
         api: The API server, which passes requests on to the operator's pods.
@@ -63,7 +63,7 @@ async def live_values(api: PlainKubeApi, url: str | None, namespace: str, name: 
 
 
 def parse(page: str, namespace: str, name: str) -> Live:
-    """The values and states of one rollout in a page in the Prometheus text format."""
+    """Return the values and states of one rollout in a page in the Prometheus text format."""
     found = Live()
     for metric, labels, value in _samples(page):
         if labels.get("namespace") != namespace or labels.get("name") != name:
@@ -94,7 +94,7 @@ async def _pages(api: PlainKubeApi) -> AsyncIterator[str]:
 
 
 def _port(pod: dict[str, Any]) -> int:
-    """The port called `http` in the pod's specification."""
+    """Return the port called `http` in the pod's specification."""
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
             if port.get("name") == PORT_NAME:

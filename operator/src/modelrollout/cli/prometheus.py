@@ -16,7 +16,7 @@ SECONDS: Final = 60.0
 
 
 def prometheus_options(*, required: bool) -> Callable[[F], F]:
-    """The options that name a Prometheus server and how to log in."""
+    """Return the options that name a Prometheus server and how to log in."""
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
     def decorate(command: F) -> F:
@@ -51,7 +51,7 @@ def prometheus_options(*, required: bool) -> Callable[[F], F]:
 def prometheus_client(
     *, url: str, token_file: Path | None = None, ca_file: Path | None = None
 ) -> PrometheusClient:
-    """A client of that server; a click error if the address makes no sense."""
+    """Return a client of that server; a click error if the address makes no sense."""
     try:
         auth = TargetAuth(bearer_token_file=token_file, ca_file=ca_file)
         return PrometheusClient(PrometheusTarget(name="prometheus", url=url, auth=auth, timeout=SECONDS))

@@ -23,7 +23,10 @@ INTERRUPTED: Final = 130
 
 
 def run(target: Target, do: Callable[[Rollouts], Coroutine[Any, Any, T]], *, name: str | None = None) -> T:
-    """The result of `do` on a connection; what the API server refuses ends the command with a sentence."""
+    """Return the result of `do` on a connection.
+
+    What the API server refuses ends the command with a sentence.
+    """
 
     async def session() -> T:
         async with connected(target) as rollouts:
@@ -50,7 +53,10 @@ def _not_found(error: NotFoundError, target: Target, name: str | None) -> str:
 
 
 def console(*, whole_lines: bool = False) -> Console:
-    """Where to print: in colours only on a terminal; elsewhere, or with `whole_lines`, nothing is wrapped."""
+    """Return where to print.
+
+    In colours only on a terminal; elsewhere, or with `whole_lines`, nothing is wrapped.
+    """
     if whole_lines or not sys.stdout.isatty():
         return Console(width=UNBOUNDED, highlight=False, markup=False, emoji=False)
     return Console(highlight=False, markup=False, emoji=False)

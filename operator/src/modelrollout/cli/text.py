@@ -17,12 +17,12 @@ TIMESTAMP: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 
 
 def moment(text: str) -> datetime:
-    """A timestamp of the API."""
+    """Return a timestamp of the API."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def elapsed(seconds: float) -> str:
-    """A length of time, as short as kubectl's: 45s, 12m, 3h, 5d."""
+    """Return a length of time, as short as kubectl's: 45s, 12m, 3h, 5d."""
     whole = max(0, int(seconds))
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if whole >= 2 * length:
@@ -31,17 +31,17 @@ def elapsed(seconds: float) -> str:
 
 
 def since(text: str | None, now: datetime) -> str:
-    """How long ago a timestamp of the API was; `-` for none."""
+    """Return how long ago a timestamp of the API was; `-` for none."""
     return elapsed((now - moment(text)).total_seconds()) if text else "-"
 
 
 def exact(length: timedelta) -> str:
-    """A length of time to the second: 1h30m."""
+    """Return a length of time to the second: 1h30m."""
     return format_duration(max(0, round(length.total_seconds()))) if length.total_seconds() >= 0.5 else "0s"
 
 
 def readable(message: str, now: datetime) -> str:
-    """A sentence of the operator with its timestamps as `10:48:46 UTC (in 38s)`."""
+    """Return a sentence of the operator with its timestamps as `10:48:46 UTC (in 38s)`."""
 
     def told(match: re.Match[str]) -> str:
         when = moment(match[0])
@@ -53,12 +53,12 @@ def readable(message: str, now: datetime) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A weight: `25 %`, `33.3 %`; `-` for none."""
+    """Return a weight: `25 %`, `33.3 %`; `-` for none."""
     return "-" if value is None else f"{round(value, 1):g} %"
 
 
 def criteria_of(item: Mapping[str, Any]) -> dict[str, Criterion]:
-    """The criteria of an object by name. Those that this version cannot read are left out."""
+    """Return the criteria of an object by name. Those that this version cannot read are left out."""
     found = {}
     for entry in item.get("spec", {}).get("criteria") or ():
         try:
@@ -70,7 +70,7 @@ def criteria_of(item: Mapping[str, Any]) -> dict[str, Criterion]:
 
 
 def value_text(criterion: Criterion | None, value: float | None) -> str:
-    """A measured value in the unit of its criterion: 2.6%, 212ms, 3."""
+    """Return a measured value in the unit of its criterion: 2.6%, 212ms, 3."""
     if value is None:
         return "-"
     if special := special_text(value):

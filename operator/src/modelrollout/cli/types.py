@@ -31,7 +31,7 @@ class TimeParam(click.ParamType[datetime]):
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """A time with its zone."""
+        """Return a time with its zone."""
         if isinstance(value, datetime):
             return value
         text = str(value).strip()

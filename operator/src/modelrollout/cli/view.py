@@ -49,7 +49,7 @@ Fields = Mapping[str, Any]
 
 
 def overview(items: Sequence[Fields], now: datetime, *, everywhere: bool) -> Table:
-    """One line for each rollout."""
+    """Return one line for each rollout."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     columns = ("NAME", "PHASE", "STEP", "WEIGHT", "OBSERVED", "CANDIDATE", "REASON", "AGE")
     for column in (*(("NAMESPACE",) if everywhere else ()), *columns):
@@ -89,7 +89,7 @@ def detail(item: Fields, now: datetime, live: Live | None = None) -> RenderableT
 
 
 def explanation(item: Fields, now: datetime) -> str:
-    """Why a rollout is where it is and what it waits for."""
+    """Return why a rollout is where it is and what it waits for."""
     status, meta = item.get("status") or {}, item["metadata"]
     if not status.get("phase"):
         return "The operator has not seen it yet: is it running, and does it watch this namespace?"
@@ -103,7 +103,7 @@ def explanation(item: Fields, now: datetime) -> str:
 
 
 def line(item: Fields, now: datetime) -> str:
-    """A rollout in one line, for a log: where it is, its weights, and why."""
+    """Return a rollout in one line, for a log: where it is, its weights, and why."""
     status = item.get("status") or {}
     step, weight = status.get("step") or {}, status.get("weight") or {}
     parts = [
@@ -220,7 +220,7 @@ def _plan(item: Fields, status: Fields, now: datetime) -> Text | None:
 
 
 def _left(length: str | None, start: str | None, paused: float, now: datetime) -> str:
-    """How much of a step's duration is left; it counts from when the weight was reached."""
+    """Return how much of a step's duration is left; it counts from when the weight was reached."""
     if not length:
         return ""
     if not start:

@@ -29,7 +29,7 @@ class Ending:
         self._running = False
 
     def of(self, item: dict[str, Any]) -> int | None:
-        """The exit code once it is over: 0, or 1 if traffic went back to stable; None until then."""
+        """Return the exit code once it is over: 0, or 1 if traffic went back to stable; None until then."""
         status = item.get("status") or {}
         phase = status.get("phase")
         stale = (status.get("observedGeneration") or 0) < (item["metadata"].get("generation") or 0)

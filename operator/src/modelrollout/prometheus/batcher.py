@@ -1,5 +1,7 @@
-"""Many rollouts in one request, without one bad query blinding the others. Blocking; runs in worker
-threads."""
+"""Many rollouts in one request, without one bad query blinding the others.
+
+Blocking; runs in worker threads.
+"""
 
 from __future__ import annotations
 
@@ -61,17 +63,17 @@ class Rendered:
     freshness: str
 
     def chosen(self, names: Iterable[str]) -> list[Question]:
-        """The questions for these criteria and the newest scrape, each once."""
+        """Return the questions for these criteria and the newest scrape, each once."""
         ids = dict.fromkeys(id_ for name in names for id_ in self.parts[name].values())
         return [self.questions[id_] for id_ in (*ids, self.freshness)]
 
     def outcomes(self, name: str, all_outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-        """Those of one criterion, by letter of the part."""
+        """Return those of one criterion, by letter of the part."""
         return {letter: all_outcomes[id_] for letter, id_ in self.parts[name].items() if id_ in all_outcomes}
 
 
 def random_token() -> str:
-    """A text of 128 random bits."""
+    """Return a text of 128 random bits."""
     return secrets.token_hex(16)
 
 
@@ -119,7 +121,7 @@ class Asker:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, groups: Sequence[Sequence[Question]]) -> dict[str, Outcome]:
-        """The outcome of every question by id.
+        """Return the outcome of every question by id.
 
         Args:
             groups: The questions of each rollout; a group is halved only after it has been told from the
@@ -140,7 +142,7 @@ class Asker:
         return outcomes
 
     def makes_trouble(self, questions: Iterable[Question]) -> bool:
-        """Whether one of them cannot be joined, or made a joined query fail lately."""
+        """Tell whether one of them cannot be joined, or made a joined query fail lately."""
         now = time.monotonic()
         return any(not q.joinable or self._is_culprit(q, now) for q in questions)
 
@@ -212,7 +214,10 @@ class Asker:
         return answer
 
     def _count_series(self, question: Question, seen: Answer, deadline: float) -> Outcome:
-        """How many series there are, without fetching them; what was seen before if there are not several."""
+        """Return how many series there are, without fetching them.
+
+        What was seen before if there are not several.
+        """
         self._remember(self._several, question.promql)
         if time.monotonic() > deadline:
             return seen if seen.values else _overdue()
@@ -230,8 +235,7 @@ class Asker:
         return seen
 
     def _raise_if_outage(self, error: PrometheusError) -> None:
-        """A timeout may be the fault of one heavy query: only if a trivial one fails too is the server at
-        fault."""
+        """Raise an outage; a timeout counts as one only if a trivial query fails too."""
         if error.kind is FailureKind.TIMEOUT:
             self.client.query(_PROBE)
         elif error.is_outage:
@@ -255,7 +259,7 @@ def _is_several(answer: Answer) -> bool:
 
 
 def _partial(outcomes: Mapping[str, Outcome]) -> int:
-    """Questions that have been found to have partial answers."""
+    """Return questions that have been found to have partial answers."""
     return sum(
         isinstance(each, PrometheusError) and each.kind is FailureKind.PARTIAL for each in outcomes.values()
     )

@@ -58,8 +58,7 @@ class RangeQuery:
 
 
 class PrometheusClient:
-    """Asks one server, with a deadline, at most one retry, and errors that
-    help.
+    """A client of one server, with a deadline and at most one retry; its errors say what to do.
 
     A second attempt is made only where the first cannot have cost the server anything (no connection, or one
     that was closed while idle) or where the server asks for it (502, 503, 504 of a proxy), never after a
@@ -73,8 +72,10 @@ class PrometheusClient:
         self._library = query_library(target.url, self._session)
 
     def query(self, promql: str, *, legs: int = 1) -> list[Any]:
-        """The `result` of an instant query at the server's own present: series, or `[time, text]` for a
-        scalar."""
+        """Return the `result` of an instant query at the server's own present.
+
+        Series, or `[time, text]` for a scalar.
+        """
 
         def ask(timeout: tuple[float, float]) -> list[Any]:
             params = {"timeout": f"{timeout[1]:.3f}", **_WHOLE}
@@ -83,7 +84,7 @@ class PrometheusClient:
         return self._attempts("instant", legs, ask)
 
     def query_range(self, promql: str, span: RangeQuery, *, legs: int = 1) -> list[Series]:
-        """The series of a range query."""
+        """Return the series of a range query."""
         start, end = (datetime.fromtimestamp(at, tz=UTC) for at in (span.start, span.end))
 
         def ask(timeout: tuple[float, float]) -> list[Series]:
@@ -167,7 +168,10 @@ def _may_retry(failure: PrometheusError) -> bool:
 
 
 def _root(error: BaseException) -> str:
-    """The innermost cause in its own words: `Connection refused` instead of three wrappers around it."""
+    """Return the innermost cause in its own words.
+
+    `Connection refused` instead of three wrappers around it.
+    """
     seen: BaseException = error
     while True:
         inner = getattr(seen, "reason", None) or seen.__cause__ or seen.__context__

@@ -1,5 +1,7 @@
-"""What can go wrong between a question and its answer; every message says what was expected, seen, and what
-to do."""
+"""What can go wrong between a question and its answer.
+
+Every message says what was expected, seen, and what to do.
+"""
 
 from __future__ import annotations
 

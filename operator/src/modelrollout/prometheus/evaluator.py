@@ -1,5 +1,7 @@
-"""What the reconcile loop asks of Prometheus: the criteria of a rollout now, and their past where a breach
-needs it."""
+"""What the reconcile loop asks of Prometheus.
+
+The criteria of a rollout now, and their past where a breach needs it.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +120,7 @@ class Evaluator:
         return Answer(at=reply.at, samples=samples, fresh_at=fresh_at)
 
     async def refused(self, rollout: RolloutQueries) -> dict[str, str] | None:
-        """Why Prometheus will never evaluate a query, by name of the criterion; asked before a run starts.
+        """Return why Prometheus will never evaluate a query, by name of the criterion, before a run starts.
 
         None if Prometheus could not be asked, or is not in the settings: then nothing is known of any query.
         """
@@ -151,8 +153,9 @@ class Evaluator:
         names: Collection[str],
         at: datetime | None = None,
     ) -> dict[str, Sample]:
-        """The same samples, those named with the points of their `for` period; one range query each, side by
-        side.
+        """Return the same samples, those named with the points of their `for` period.
+
+        One range query each, side by side.
 
         The last point is at `at` (by default when the sample was taken). A range query that fails turns its
         sample into an ERROR that says why: a breach that cannot be confirmed is no breach.
@@ -181,15 +184,17 @@ class Evaluator:
         return replace(sample, history=points)
 
     def next_delay(self, key: str, interval: float) -> float:
-        """Seconds until the next evaluation of the rollout `key`: about `interval`, just after a scrape if
-        known."""
+        """Return seconds until the next evaluation of the rollout `key`.
+
+        About `interval`, just after a scrape if known.
+        """
         known = self._known.get(key)
         if known is None:
             return interval
         return known.phase.next_delay(now=asyncio.get_running_loop().time(), interval=interval)
 
     def forget(self, key: str) -> None:
-        """The rollout is gone."""
+        """Forget a rollout that is gone."""
         self._known.pop(key, None)
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ Column = dict[int, float]
 def fetch_history(
     client: PrometheusClient, query: CriterionQuery, end: datetime, clock_offset: float
 ) -> tuple[Point, ...]:
-    """Points from `end - for` to `end`, both included, evenly spaced: at least two, at most 121.
+    """Return points from `end - for` to `end`, both included, evenly spaced: at least two, at most 121.
 
     A point where the query yielded nothing, or had fewer samples than the criterion demands, has the value
     None.
@@ -47,8 +47,10 @@ def fetch_history(
 
 
 def grid(end: float, length: float) -> RangeQuery:
-    """Evenly spaced times over `length` seconds that end exactly at `end`: each second, at most 121 in
-    all."""
+    """Evenly spaced times over `length` seconds that end exactly at `end`.
+
+    Each second, at most 121 in all.
+    """
     length = max(length, _LEAST_STEP)
     steps = min(MOST_POINTS, math.ceil(length / _LEAST_STEP))
     # Prometheus counts in milliseconds: a step of whole ones keeps the grid where we think it is.
@@ -58,7 +60,10 @@ def grid(end: float, length: float) -> RangeQuery:
 
 
 def fetch_columns(client: PrometheusClient, query: CriterionQuery, span: RangeQuery) -> dict[str, Column]:
-    """All parts of a criterion over a span, by letter. Parts that cannot be joined are asked one by one."""
+    """Return all parts of a criterion over a span, by letter.
+
+    Parts that cannot be joined are asked one by one.
+    """
     parts = query.parts
     if all(is_self_contained(promql) for _, promql in parts):
         try:

@@ -17,7 +17,7 @@ class QueryLibrary(Protocol):
     """What is used of prometheus-api-client's PrometheusConnect."""
 
     def custom_query(self, query: str, params: dict[str, str], timeout: tuple[float, float]) -> Any:
-        """The `result` of an instant query."""
+        """Return the `result` of an instant query."""
 
     def custom_query_range(
         self,
@@ -28,14 +28,14 @@ class QueryLibrary(Protocol):
         params: dict[str, str],
         timeout: tuple[float, float],
     ) -> Any:
-        """The `result` of a range query."""
+        """Return the `result` of a range query."""
 
     def close(self) -> None:
         """Close the connections."""
 
 
 def query_library(url: str, session: requests.Session) -> QueryLibrary:
-    """What sends queries to the server at `url` over the session."""
+    """Return what sends queries to the server at `url` over the session."""
     try:
         from prometheus_api_client.prometheus_connect import PrometheusConnect  # noqa: PLC0415
     except ModuleNotFoundError:

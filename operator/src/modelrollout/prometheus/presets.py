@@ -41,15 +41,17 @@ _CONTRACT_LABELS: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PresetQuery:
-    """Two PromQL templates: the value and the number of samples behind it (None where counting makes no
-    sense)."""
+    """Two PromQL templates.
+
+    The value and the number of samples behind it (None where counting makes no sense).
+    """
 
     value: str
     count: str | None = None
 
 
 def preset_query(preset: Preset, args: Args) -> PresetQuery:
-    """The templates of a preset.
+    """Return the templates of a preset.
 
     Raises:
         TemplateError: An argument that the preset does not take, or one that is missing.
@@ -142,7 +144,7 @@ def _label_drift(args: Args) -> PresetQuery:
 
 
 def _dimension_mismatch(args: Args) -> PresetQuery:
-    """Events in the window, also those that came before the first scrape or while nothing was scraped.
+    """Return events in the window, also those that came before the first scrape or while nothing was scraped.
 
     `increase` sees a counter only from its first sample on, so one that appears at 1 would never be noticed.
     So the total of now is compared with the last one known before the window, however long scraping was
@@ -194,8 +196,9 @@ def _mean_confidence(args: Args) -> PresetQuery:
 
 
 def _contract(args: Args) -> PresetQuery:
-    """Pods that do not say what is expected of them, or that serve another artefact than they began with; 0
-    only if at least one pod says anything.
+    """Count pods that do not say what is expected of them, or whose artefact changed while they ran.
+
+    0 only if at least one pod says anything.
 
     A rollout replaces pods and never changes what one of them serves, so a pod of which two digests are known
     has had its model exchanged behind the operator's back. Pods that are gone do not count.

@@ -76,7 +76,7 @@ def build_rollout(
     *,
     window: float | None = None,
 ) -> RolloutQueries:
-    """The queries of a rollout; what cannot be built is a problem of that criterion alone.
+    """Return the queries of a rollout; what cannot be built is a problem of that criterion alone.
 
     Args:
         key: Identifies the rollout, such as its uid.
@@ -99,7 +99,7 @@ def build_rollout(
 def build_query(
     criterion: Criterion, context: QueryContext, *, window: float | None = None
 ) -> CriterionQuery:
-    """The query of one criterion.
+    """Return the query of one criterion.
 
     Raises:
         TemplateError: An unknown name or argument, or a comparison without a stable version.

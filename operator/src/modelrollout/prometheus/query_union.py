@@ -42,7 +42,7 @@ NOTHING: Final = Answer(0.0, ())
 
 
 def is_self_contained(promql: str) -> bool:
-    """Whether a question stays inside the parentheses that are put around it.
+    """Tell whether a question stays inside the parentheses that are put around it.
 
     Brackets balance and strings end. What does not is asked alone: joined it could close our parenthesis and
     answer for another rollout. A comment ends where Prometheus ends it: at a line feed or a carriage return.
@@ -62,19 +62,21 @@ def is_self_contained(promql: str) -> bool:
 
 
 def labelled(promql: str, question_id: str, *, scalar: bool = False) -> str:
-    """The question as part of a joined query. The line breaks end a comment that the question may end
-    with."""
+    """Return the question as part of a joined query.
+
+    The line breaks end a comment that the question may end with.
+    """
     inner = f"vector(\n{promql}\n)" if scalar else f"topk(2, (\n{promql}\n))"
     return f'label_replace({inner}, "{ID_LABEL}", "{question_id}", "", "")'
 
 
 def counted(promql: str) -> str:
-    """The question for the number of series that a self-contained question yields."""
+    """Return the question for the number of series that a self-contained question yields."""
     return f"count(\n{promql}\n)"
 
 
 def joined(parts: Sequence[str]) -> str:
-    """All parts as one query, as a balanced tree of `or`."""
+    """Return all parts as one query, as a balanced tree of `or`."""
     level = list(parts)
     while len(level) > 1:
         pairs = [f"({left} or {right})" for left, right in zip(level[::2], level[1::2], strict=False)]
@@ -83,7 +85,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def split(result: Iterable[Mapping[str, Any]]) -> dict[str, Answer]:
-    """The result of a joined instant query by question; one that yielded nothing is missing."""
+    """Return the result of a joined instant query by question; one that yielded nothing is missing."""
     answers: dict[str, Answer] = {}
     for series in result:
         question = series["metric"][ID_LABEL]
@@ -98,8 +100,10 @@ def split(result: Iterable[Mapping[str, Any]]) -> dict[str, Answer]:
 
 
 def single(result: Sequence[Any]) -> Answer:
-    """The result of a question that was asked alone: a vector, or the `[time, text]` of a scalar or a
-    string."""
+    """Return the result of a question that was asked alone.
+
+    A vector, or the `[time, text]` of a scalar or a string.
+    """
     if not result:
         return NOTHING
     if not isinstance(result[0], Mapping):
@@ -113,5 +117,5 @@ def single(result: Sequence[Any]) -> Answer:
 
 
 def is_scalar(result: Sequence[Any]) -> bool:
-    """Whether the result is a scalar, which joins only as `vector(...)`."""
+    """Tell whether the result is a scalar, which joins only as `vector(...)`."""
     return bool(result) and not isinstance(result[0], Mapping)

@@ -17,13 +17,13 @@ _QUOTED: Final = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
 
 
 def plain_name(name: object) -> str:
-    """The name of a setting in quotes; of one that does not look like a name only that it does not."""
+    """Return the name of a setting in quotes; of one that does not look like a name only that it does not."""
     text = str(name)
     return repr(text) if _NAME.fullmatch(text) else f"(a name of {len(text)} characters)"
 
 
 def kind_of(value: object) -> str:
-    """What a value of YAML is, in words: `a text of 24 characters`, `a list of 2`, `nothing`."""
+    """Return what a value of YAML is, in words: `a text of 24 characters`, `a list of 2`, `nothing`."""
     match value:
         case None:
             return "nothing"
@@ -42,7 +42,10 @@ def kind_of(value: object) -> str:
 
 
 def kind_of_address(url: str) -> str:
-    """What is wrong with an address that cannot be used, without the address: it may hold credentials."""
+    """Return what is wrong with an address that cannot be used, without the address.
+
+    It may hold credentials.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -54,7 +57,7 @@ def kind_of_address(url: str) -> str:
 
 
 def kind_of_yaml_error(error: yaml.YAMLError) -> str:
-    """Why something is no YAML and where, without the line itself."""
+    """Return why something is no YAML and where, without the line itself."""
     mark = getattr(error, "problem_mark", None)
     place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
     problem = _QUOTED.sub("'…'", str(getattr(error, "problem", None) or "not valid YAML"))
@@ -62,8 +65,9 @@ def kind_of_yaml_error(error: yaml.YAMLError) -> str:
 
 
 def kind_of_entries(loaded: Any) -> str:
-    """What a file is that should map names to entries with a url: which entry is wrong, without its
-    content.
+    """Return what a file is that should map names to entries with a url.
+
+    Which entry is wrong, without its content.
     """
     if not isinstance(loaded, dict):
         return kind_of(loaded)

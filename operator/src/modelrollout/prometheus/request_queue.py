@@ -1,5 +1,7 @@
-"""One server's queue: questions that come close together leave together; an outage is felt once, not by
-everyone."""
+"""One server's queue.
+
+Questions that come close together leave together; an outage is felt once, not by everyone.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Now = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The time of this machine."""
+    """Return the time of this machine."""
     return datetime.now(UTC)
 
 
@@ -78,8 +80,10 @@ class Reply:
 
 
 class RequestQueue:
-    """Everything that is asked of one server. Used from one event loop; requests are made in threads of its
-    own."""
+    """Everything that is asked of one server.
+
+    Used from one event loop; requests are made in threads of its own.
+    """
 
     def __init__(self, client: PrometheusClient, limits: Limits, *, now: Now = utc_now) -> None:
         self._now = now
@@ -110,8 +114,10 @@ class RequestQueue:
             self._timer = loop.call_at(when, self._leave)
 
     def _leave(self) -> None:
-        """Send what waits; if enough is under way it waits on, and leaves as one with what comes
-        meanwhile."""
+        """Send what waits.
+
+        If enough is under way it waits on, and leaves as one with what comes meanwhile.
+        """
         self._timer = None
         self._waiting = [
             each for each in self._waiting if not each.future.done()
@@ -124,7 +130,10 @@ class RequestQueue:
             self._refuse(self._outage)
 
     def _take(self) -> list[Waiting]:
-        """The next batch; rollouts with a question that is new or made trouble lately go their own way."""
+        """Return the next batch.
+
+        Rollouts with a question that is new or made trouble lately go their own way.
+        """
         batch: list[Waiting] = []
         legs = characters = 0
         while self._waiting:
@@ -141,8 +150,10 @@ class RequestQueue:
         return batch
 
     def _refuse(self, outage: PrometheusError) -> None:
-        """While the server is silent one request at a time finds out whether it is back; nobody queues behind
-        it."""
+        """While the server is silent one request at a time finds out whether it is back.
+
+        Nobody queues behind it.
+        """
         loop, waiting, self._waiting = asyncio.get_running_loop(), self._waiting, []
         reply = Reply(at=self._now(), asked=loop.time(), outcomes={}, outage=outage)
         for each in waiting:

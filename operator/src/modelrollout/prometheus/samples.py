@@ -29,7 +29,7 @@ def error_sample(at: datetime, message: str) -> Sample:
 
 
 def sample_of(query: CriterionQuery, outcomes: Mapping[str, Outcome], at: datetime) -> Sample:
-    """The Sample of a criterion.
+    """Return the Sample of a criterion.
 
     Args:
         query: What was asked.
@@ -66,7 +66,7 @@ def sample_of(query: CriterionQuery, outcomes: Mapping[str, Outcome], at: dateti
 
 
 def stale(sample: Sample, age: float, limit: float) -> Sample:
-    """The same question, but what Prometheus has is too old to count now."""
+    """Return the same question, but what Prometheus has is too old to count now."""
     if sample.state is not SampleState.VALUE:
         return sample
     message = (
@@ -129,6 +129,6 @@ def _remark(query: CriterionQuery, value: float, numbers: Mapping[str, float | N
 
 
 def shown(promql: str) -> str:
-    """A query as it fits into a message."""
+    """Return a query as it fits into a message."""
     text = " ".join(promql.split())
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]} ..."

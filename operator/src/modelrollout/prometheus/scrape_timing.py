@@ -23,8 +23,9 @@ _LATEST: Final = 1.25
 
 
 class ScrapeTiming:
-    """Learns the rhythm of one rollout's scrapes. All times are seconds; `local` ones are the caller's
-    monotonic clock.
+    """Learns the rhythm of one rollout's scrapes.
+
+    All times are seconds; `local` ones are the caller's monotonic clock.
 
     Prometheus stamps a sample with the time at which its scrape began, and shows it when the scrape has
     ended: the margin between the two is learned as well, by asking a little later each time nothing new was
@@ -42,8 +43,10 @@ class ScrapeTiming:
 
     @property
     def period(self) -> float | None:
-        """Seconds between scrapes, or a multiple of them if we ask more rarely; None while no rhythm is
-        known."""
+        """Seconds between scrapes, or a multiple of them if we ask more rarely.
+
+        None while no rhythm is known.
+        """
         if len(self._gaps) < 2:
             return None
         unit = min(self._gaps)
@@ -93,8 +96,9 @@ class ScrapeTiming:
         return self._expected is None
 
     def next_delay(self, *, now: float, interval: float) -> float:
-        """Seconds from `now` (local) until it is worth asking again: just after a scrape if the rhythm is
-        known.
+        """Return seconds from `now` (local) until it is worth asking again.
+
+        Just after a scrape if the rhythm is known.
 
         The scrape nearest to the end of the interval is taken, from a quarter of it to a quarter beyond; if
         none falls there, the interval itself is kept. After having come too early it is a fraction of a

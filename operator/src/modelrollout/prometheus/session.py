@@ -1,5 +1,6 @@
-"""The HTTP session that is given to prometheus-api-client: form POST, rotating credentials, refusals as
-sentences.
+"""The HTTP session that is given to prometheus-api-client.
+
+Form POST, rotating credentials, refusals as sentences.
 
 The library sends every parameter in the address even with POST, so a long query would meet the limit of some
 proxy on the way; and it reduces a refusal to the status code and the bytes of the body. Both are put right
@@ -74,8 +75,10 @@ class PrometheusSession(requests.Session):
         return str(auth.cert_file) if auth.key_file is None else (str(auth.cert_file), str(auth.key_file))
 
     def _refresh(self) -> None:
-        """Read the credentials again if a file has changed; open connections are dropped with the old
-        ones."""
+        """Read the credentials again if a file has changed.
+
+        Open connections are dropped with the old ones.
+        """
         with self._lock:
             now = time.monotonic()
             if now - self._checked_at < _RECHECK_SECONDS:
@@ -114,12 +117,12 @@ class PrometheusSession(requests.Session):
 
 
 def _read_seconds(timeout: Any, otherwise: float) -> float:
-    """The second of requests' two timeouts: what an answer may take in all."""
+    """Return the second of requests' two timeouts: what an answer may take in all."""
     return float(timeout[1]) if isinstance(timeout, tuple) else otherwise
 
 
 def refusal(target: PrometheusTarget, response: requests.Response) -> PrometheusError:
-    """What an answer other than 200 means."""
+    """Return what an answer other than 200 means."""
     name, code = f"Prometheus {target.name!r} at {target.url}", response.status_code
     error_type, detail = _own_words(response)
     if code in (401, 403):

@@ -93,7 +93,7 @@ class PrometheusTargets:
     targets: Mapping[str, PrometheusTarget]
 
     def get(self, name: str) -> PrometheusTarget:
-        """The server of that name; UnknownTargetError says which ones there are."""
+        """Return the server of that name; UnknownTargetError says which ones there are."""
         try:
             return self.targets[name]
         except KeyError:
@@ -105,7 +105,7 @@ class PrometheusTargets:
 
     @classmethod
     def single(cls, url: str) -> Self:
-        """One server without credentials, as `default`."""
+        """Return one server without credentials, as `default`."""
         return cls(targets={"default": PrometheusTarget(name="default", url=url)})
 
     @classmethod
@@ -130,7 +130,7 @@ _FIELDS: Final = frozenset({"url", "timeout", "headers", "username", "insecureSk
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of an address; None if its host or port cannot be read."""
+    """Return the parts of an address; None if its host or port cannot be read."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -175,7 +175,7 @@ def _seconds(shown: str, value: object) -> float:
 
 
 def _headers(shown: str, value: object) -> dict[str, str]:
-    """The headers as text. What they hold is never said: it may be a credential under any name."""
+    """Return the headers as text. What they hold is never said: it may be a credential under any name."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):

@@ -1,5 +1,7 @@
-"""`${name}` in a query: what may be named, what it stands for, and a refusal that helps for everything
-else."""
+"""`${name}` in a query.
+
+What may be named, what it stands for, and a refusal that helps for everything else.
+"""
 
 from __future__ import annotations
 
@@ -38,19 +40,19 @@ class QueryContext:
     replica_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def pods_of(self, deployment: str) -> str:
-        """A regular expression for the names of the Deployment's pods."""
+        """Return a regular expression for the names of the Deployment's pods."""
         known = self.replica_sets.get(deployment)
         return replica_set_pods(known) if known else pod_regex(deployment)
 
     def on_stable(self) -> QueryContext:
-        """The same questions asked of stable: for `compare: {to: Stable}` and for a baseline."""
+        """Return the same questions asked of stable: for `compare: {to: Stable}` and for a baseline."""
         if self.stable is None:
             raise TemplateError("there is no stable version to compare with")
         return replace(self, candidate=self.stable)
 
 
 def pod_regex(deployment: str) -> str:
-    """A regular expression (RE2, to be anchored at both ends, as PromQL does) for the pods of a Deployment.
+    """Return a regular expression (RE2, anchored at both ends by PromQL) for the pods of a Deployment.
 
     Without a backslash, so that it is the same in every kind of PromQL string. A long name leaves less or
     nothing of the hash: Kubernetes cuts the generated name to 58 characters before it adds the random five.
@@ -65,7 +67,7 @@ def pod_regex(deployment: str) -> str:
 
 
 def replica_set_pods(names: Iterable[str]) -> str:
-    """The same for the pods of ReplicaSets of these names, and for no others."""
+    """Return the same for the pods of ReplicaSets of these names, and for no others."""
     cut = sorted({f"{name}-"[:_GENERATED_NAME_LENGTH].replace(".", "[.]") for name in names})
     either = cut[0] if len(cut) == 1 else f"({'|'.join(cut)})"
     return f"{either}[a-z0-9]{{5}}"
@@ -77,8 +79,10 @@ def quoted(text: str) -> str:
 
 
 def variables(context: QueryContext, window: str, args: Mapping[str, str]) -> dict[str, str]:
-    """Every name that a query may use, with its value; `stable` and `stablePods` only if there is a stable
-    version."""
+    """Return every name that a query may use, with its value.
+
+    `stable` and `stablePods` only if there is a stable version.
+    """
     names = {
         "candidatePods": context.pods_of(context.candidate),
         "candidate": context.candidate,

@@ -1,0 +1,1 @@
+"""How traffic is moved: one module for each provider."""

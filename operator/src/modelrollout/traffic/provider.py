@@ -30,20 +30,20 @@ class TrafficProvider(Protocol):
     """Splits the traffic of one Service between two versions. Every method may be repeated at any time."""
 
     async def ensure(self, target: TrafficTarget) -> None:
-        """Makes whatever the provider needs besides the Deployments."""
+        """Make whatever the provider needs besides the Deployments."""
         ...
 
     async def set_weight(self, target: TrafficTarget, *, weight: int, scales: Sequence[Scale]) -> int:
-        """Brings the split towards `weight` per cent for the candidate, and the replica counts to `scales`.
+        """Bring the split towards `weight` per cent for the candidate, and the replica counts to `scales`.
 
         Returns the number of writes; 0 if everything was so already.
         """
         ...
 
     def observed_weight(self, target: TrafficTarget) -> float | None:
-        """The candidate's share in per cent as it really is now; None while nothing is ready."""
+        """Return the candidate's share in per cent as it really is now; None while nothing is ready."""
         ...
 
     async def remove(self, target: TrafficTarget) -> None:
-        """Takes away what `ensure` made."""
+        """Take away what `ensure` made."""
         ...

@@ -1,5 +1,6 @@
-"""Traffic by numbers of pods: a Service spreads requests evenly over its ready pods, whichever version they
-are.
+"""Traffic by numbers of pods.
+
+A Service spreads requests evenly over its ready pods, whichever version they are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ReplicasProvider:
         weight: int,  # noqa: ARG002 - here the weight is the ratio of the counts
         scales: Sequence[Scale],
     ) -> int:
-        """Sets the counts, all at once: whether one had to wait for the other was decided with them.
+        """Set the counts, all at once: whether one had to wait for the other was decided with them.
 
         Raises:
             ApiError: One of the writes failed; the others were made all the same.

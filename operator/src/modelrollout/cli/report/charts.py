@@ -56,19 +56,19 @@ class Frame:
     high: float
 
     def x(self, at: float) -> float:
-        """Where a time is."""
+        """Return where a time is."""
         share = (at - self.start) / max(self.end - self.start, 1e-9)
         return round(min(1.0, max(0.0, share)) * WIDTH, 1)
 
     def y(self, value: float) -> float:
-        """Where a value is; beyond the frame at its edge."""
+        """Return where a value is; beyond the frame at its edge."""
         share = (value - self.low) / (self.high - self.low)
         # A line along the bottom must not lie on the border.
         return round((1.0 - min(1.0, max(0.0, share))) * (HEIGHT - MARGIN), 1)
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest value of a chart: all finite ones with some room, from 0 where that is near."""
+    """Return the lowest and highest value of a chart, with some room, from 0 where that is near."""
     finite = [value for value in values if math.isfinite(value) and abs(value) < HUGE]
     if not finite:
         return 0.0, 1.0
@@ -88,7 +88,7 @@ def draw(
     marks: Sequence[float] = (),
     text: Callable[[float], str],
 ) -> Chart:
-    """The chart.
+    """Return the chart.
 
     Args:
         frame: What it shows.

@@ -76,7 +76,7 @@ def gather(
     now: datetime,
     wanted: str | None = None,
 ) -> ReportData:
-    """The data of a report.
+    """Return the data of a report.
 
     Args:
         item: The ModelRollout.
@@ -123,7 +123,7 @@ def gather(
 
 
 def _window(run: Run, now: datetime) -> RangeQuery:
-    """The run with some time around it, on whole seconds, in about 600 points."""
+    """Return the run with some time around it, on whole seconds, in about 600 points."""
     length = (run.end or now) - run.start
     around = max(timedelta(seconds=5), 0.05 * length)
     start = math.floor((run.start - around).timestamp())
@@ -211,7 +211,7 @@ class _Past:
         return CriterionPast(values=values, high=tuple(high), low=tuple(low), source=source)
 
     def _reference(self, criterion: Criterion) -> float | None:
-        """The recorded baseline that the criterion compares with."""
+        """Return the recorded baseline that the criterion compares with."""
         if criterion.compare is None or criterion.compare.to is not CompareTo.BASELINE:
             return None
         status = self._item.get("status") or {}
@@ -231,7 +231,7 @@ class _Past:
         return built.queries
 
     def _own(self, metric: str, by: str = "") -> dict[str, Points]:
-        """A metric of the operator about this rollout, by a label."""
+        """Return a metric of the operator about this rollout, by a label."""
         assert self._client is not None
         meta = self._item["metadata"]
         series = f'{metric}{{namespace="{meta["namespace"]}",name="{meta["name"]}"}}'
@@ -251,5 +251,5 @@ class _Past:
 
 
 def at_time(seconds: float) -> datetime:
-    """A time in UTC from seconds since the epoch."""
+    """Return a time in UTC from seconds since the epoch."""
     return datetime.fromtimestamp(seconds, tz=UTC)

@@ -56,7 +56,7 @@ class CriterionCard:
 
 
 def render(data: ReportData) -> str:
-    """The page."""
+    """Return the page."""
     environment = Environment(
         loader=PackageLoader("modelrollout.cli"),
         autoescape=True,
@@ -98,7 +98,7 @@ def _phase(data: ReportData) -> str:
 
 
 def _sentence(data: ReportData) -> str:
-    """What happened, in a sentence."""
+    """Return what happened, in a sentence."""
     run = data.run
     took = exact((run.end or data.now) - run.start)
     told = readable(run.message, data.now)
@@ -135,7 +135,7 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _axis(data: ReportData) -> tuple[str, str, str]:
-    """Labels of the time axis: begin, middle, end."""
+    """Return labels of the time axis: begin, middle, end."""
     start, end = data.window.start, data.window.end
     days = end - start > timedelta(hours=20).total_seconds()
     form = "%d %b %H:%M" if days else "%H:%M:%S"
@@ -163,7 +163,7 @@ def _weights(data: ReportData) -> Chart | None:
 
 
 def _names(data: ReportData) -> list[str]:
-    """Criteria in the order of the spec; then those that only the status still knows."""
+    """Return criteria in the order of the spec; then those that only the status still knows."""
     told = [entry["name"] for entry in _status(data).get("criteria") or ()] if data.run.current else []
     return list(dict.fromkeys([*criteria_of(data.item), *told]))
 
@@ -254,7 +254,7 @@ def _chart(data: ReportData, name: str, criterion: Criterion | None, past: Crite
 
 
 def _stretched(limit: tuple[tuple[float, float], ...], data: ReportData) -> tuple[tuple[float, float], ...]:
-    """A limit that never moved, drawn from edge to edge without gaps."""
+    """Return a limit that never moved, drawn from edge to edge without gaps."""
     if limit and len({value for _, value in limit}) == 1:
         steps = range(int((data.window.end - data.window.start) / data.window.step) + 1)
         return tuple((data.window.start + index * data.window.step, limit[0][1]) for index in steps)

@@ -12,7 +12,7 @@ from modelrollout.cli.text import criteria_of, exact, moment, readable, value_te
 
 
 def event_row(event: Mapping[str, Any], run: Run) -> dict[str, str]:
-    """One Event."""
+    """Return one Event."""
     at = moment(event["lastTimestamp"])
     return {
         "time": f"{at:%H:%M:%S}",
@@ -24,7 +24,7 @@ def event_row(event: Mapping[str, Any], run: Run) -> dict[str, str]:
 
 
 def validation_row(entry: Mapping[str, Any]) -> dict[str, str]:
-    """One validation Job."""
+    """Return one validation Job."""
     start, end = entry.get("startedAt"), entry.get("finishedAt")
     return {
         "name": entry["name"],
@@ -36,7 +36,7 @@ def validation_row(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def baseline_row(data: ReportData, entry: Mapping[str, Any]) -> dict[str, str]:
-    """What stable measured before, for one criterion."""
+    """Return what stable measured before, for one criterion."""
     samples = entry.get("samples")
     return {
         "criterion": entry["criterion"],
@@ -47,7 +47,7 @@ def baseline_row(data: ReportData, entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def past_run_row(entry: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """One run of the history."""
+    """Return one run of the history."""
     start, end = moment(entry["startedAt"]), moment(entry["finishedAt"])
     return {
         "id": entry["id"],

@@ -40,7 +40,7 @@ class Run:
 
 
 def choose_run(item: Mapping[str, Any], wanted: str | None) -> Run:
-    """The run with that id, or the last one. ReportError if there is none."""
+    """Return the run with that id, or the last one. ReportError if there is none."""
     status = item.get("status") or {}
     history = {entry["id"]: entry for entry in status.get("history") or ()}
     last = status.get("run") or {}
