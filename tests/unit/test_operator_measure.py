@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from modelrollout.decision.types import SampleState
+from modelrollout.decision.types import Sample, SampleState
 from modelrollout.operator import measure
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
@@ -146,3 +148,59 @@ def test_the_search_for_the_slow_question_is_given_up_after_a_while(monkeypatch:
     assert client.asked <= 12
     assert set(outcomes) == {question.id for question in questions}
     assert all(isinstance(o, PrometheusError) and o.kind is FailureKind.TIMEOUT for o in outcomes.values())
+
+
+class Answering(Silent):
+    """An evaluator that answers at once, with an Error for as long as it is `down`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = True
+
+    async def evaluate(self, queries: Any, names: Any, **_: Any) -> Any:
+        self.asked += 1
+        state = SampleState.ERROR if self.down else SampleState.VALUE
+        sample = Sample(state=state, at=datetime.now(UTC), value=None if self.down else 0.0)
+        return SimpleNamespace(samples=dict.fromkeys(names, sample), metrics_error=None)
+
+    async def refused(self, _: Any) -> Any:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [("1h", [5, 10, 20, 40, 60, 60]), ("15s", [5, 10, 15, 15, 15, 15]), ("1s", [1] * 6)],
+)
+async def test_an_error_is_asked_again_soon_and_ever_more_rarely_but_never_later_than_the_interval(
+    interval: str, expected: list[int]
+) -> None:
+    evaluator = Answering()
+    found = tracked(
+        {"phase": "Progressing", "stable": "emotion-1", "run": RUN, "step": STEP},
+        evaluation={"interval": interval},
+    )
+
+    async def delay() -> float:
+        found.evaluate_at = 0.0  # it is over
+        await measurer(evaluator).measure(found)
+        return found.evaluate_at - time.monotonic()
+
+    assert [round(await delay()) for _ in expected] == expected
+    evaluator.down = False
+    whole = {"1h": 3600, "15s": 15, "1s": 1}[interval]
+    assert round(await delay()) == whole
+    evaluator.down = True
+    assert round(await delay()) == expected[0], "a success starts the count anew"
+    assert evaluator.asked == len(expected) + 2
+
+
+async def test_missing_data_is_no_error_and_waits_for_the_interval() -> None:
+    class Empty(Answering):
+        async def evaluate(self, queries: Any, names: Any, **_: Any) -> Any:
+            sample = Sample(state=SampleState.NO_DATA, at=datetime.now(UTC))
+            return SimpleNamespace(samples=dict.fromkeys(names, sample), metrics_error=None)
+
+    status = {"phase": "Progressing", "stable": "emotion-1", "run": RUN, "step": STEP}
+    found = tracked(status, evaluation={"interval": "1h"})
+    await measurer(Empty()).measure(found)
+    assert found.evaluate_at - time.monotonic() > 3500

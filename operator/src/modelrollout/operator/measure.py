@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Final
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.decision import due_baselines, due_criteria, needs_history
-from modelrollout.decision.types import Sample
+from modelrollout.decision.types import Sample, SampleState
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.rollouts import RolloutState
 from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, build_rollout, error_sample
@@ -19,6 +20,8 @@ from modelrollout.prometheus import Evaluator, QueryContext, RolloutQueries, bui
 EARLY: Final = 0.02
 """Seconds by which an evaluation may be early: timers and slots are not exact."""
 BASELINE_RETRY: Final = 10.0
+RETRY_SECONDS: Final = 5.0
+RETRY_MOST_SECONDS: Final = 60.0
 MEASURE_SECONDS: Final = 15.0
 """How long a tick waits for Prometheus. Commands and scaling must go on while it is merely slow."""
 Measured = tuple[dict[str, Sample], str | None]
@@ -28,6 +31,18 @@ ReplicaSets = Callable[[str, str], tuple[str, ...]]
 SLOW: Final = (
     f"Prometheus did not answer within {MEASURE_SECONDS:g} s: look at its load, or make the queries cheaper."
 )
+
+
+def retry_delay(failed: int) -> float:
+    """Seconds until criteria are asked again after so many evaluations in a row with an Error; infinite after
+    none.
+
+    Without this an Error would hold a run with a long interval until the interval is over.
+    """
+    if not failed:
+        return math.inf
+    doubled = RETRY_SECONDS * 2.0 ** min(failed - 1, 10)
+    return min(doubled, RETRY_MOST_SECONDS)
 
 
 class Measurer:
@@ -70,7 +85,10 @@ class Measurer:
         if rollout.generation == generation:
             rollout.samples, rollout.metrics_error = samples, error
             rollout.evaluated_at = started
-            rollout.evaluate_at = time.monotonic() + self._evaluator.next_delay(queries.key, interval)
+            failed = any(sample.state is SampleState.ERROR for sample in samples.values())
+            rollout.failed_evaluations = rollout.failed_evaluations + 1 if failed else 0
+            delay = self._evaluator.next_delay(queries.key, interval)
+            rollout.evaluate_at = time.monotonic() + min(delay, retry_delay(rollout.failed_evaluations))
 
     async def _criteria(
         self, rollout: RolloutState, spec: ModelRolloutSpec, queries: RolloutQueries, due: Sequence[str]

@@ -39,6 +39,7 @@ class RolloutState:
         refused_queries: Why Prometheus refuses a query, by criterion; None: not asked yet in this generation.
         evaluate_at, evaluated_at: When its criteria are due again and were last asked, by the monotonic
             clock.
+        failed_evaluations: How often in a row they were asked and one of them was an Error.
         queries, queries_for: What to ask, and what that was made for.
         pending_problem: Why something could not be made (a problem), and until when to believe that.
         unsaved: Its status is only here: the API server forbids to write it.
@@ -71,6 +72,7 @@ class RolloutState:
     metrics_error: str | None = None
     evaluate_at: float = 0.0
     evaluated_at: float = 0.0
+    failed_evaluations: int = 0
     queries: RolloutQueries | None = None
     queries_for: tuple[Any, ...] = ()
     pending_problem: tuple[Problem, float] | None = None
@@ -120,7 +122,7 @@ class RolloutState:
     def forget_measurements(self) -> None:
         """Everything asked of Prometheus is to be asked anew."""
         self.samples, self.baselines, self.refused_queries = {}, {}, None
-        self.metrics_error, self.evaluate_at = None, 0.0
+        self.metrics_error, self.evaluate_at, self.failed_evaluations = None, 0.0, 0
         self.queries, self.queries_for = None, ()
 
     @property
