@@ -195,6 +195,25 @@ def test_a_run_under_way_and_none_at_all() -> None:
         choose_run(item(), "x")
 
 
+def test_a_hold_is_on_the_page_of_the_run_that_is_held_alone() -> None:
+    held = {
+        "since": at(40),
+        "countsFrom": at(40),
+        "reason": "NoData",
+        "message": "criterion latency: <none>.",
+    }
+    running = {"id": "run-2", "candidate": "emotion-2", "stable": "emotion-1", "startedAt": at(0)}
+    found = item(phase="Progressing", run=running, hold=held)
+    found["spec"] |= {"holdDeadline": "10m"}
+    text = read(render(gather(found, [], None, now=NOW)))
+    assert (
+        "Held since 12:00:40 UTC (1m ago), NoData: criterion latency: <none>. It ends when there is" in text
+    )
+    assert "paused at 12:10:40 UTC (in 9m), by holdDeadline 10m." in text
+    before = render(gather(found, [], None, now=NOW, wanted="run-1"))
+    assert "Held since" not in before
+
+
 FINITE = st.floats(-1e12, 1e12)
 
 

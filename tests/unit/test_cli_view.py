@@ -102,6 +102,57 @@ def test_no_data_says_why_below_the_table() -> None:
     assert ["latency", "NoData", "-", "at", "most", "200ms", "-"] in rows
 
 
+HELD = {
+    "since": ago(90),
+    "countsFrom": ago(60),
+    "reason": "QueryFailed",
+    "message": "criterion errors: 2 series.",
+}
+
+
+@pytest.mark.parametrize(
+    ("held", "spec", "status", "said"),
+    [
+        ({}, {}, {}, "It ends when the query is answered, or by promote or abort: no holdDeadline is set."),
+        (
+            {},
+            {"holdDeadline": "10m"},
+            {},
+            "It ends when the query is answered; otherwise the run is paused at 12:09:30 UTC (in 9m), "
+            "by holdDeadline 10m.",
+        ),
+        (
+            {"reason": "NoData"},
+            {"holdDeadline": "10m", "onHoldDeadline": "Rollback"},
+            {},
+            "It ends when there is data; otherwise the run is rolled back at 12:09:30 UTC (in 9m), "
+            "by holdDeadline 10m.",
+        ),
+        (
+            {"reason": "PrometheusUnavailable"},
+            {"holdDeadline": "10m"},
+            {"pause": {"at": ago(5)}},
+            "It ends when Prometheus answers; the run is paused as well.",
+        ),
+        ({"reason": "New"}, {"holdDeadline": "10 fortnights"}, {}, "or by promote or abort"),
+    ],
+)
+def test_a_hold_has_a_line_with_what_it_waits_for_since_when_and_what_ends_it(
+    held: dict[str, Any], spec: dict[str, Any], status: dict[str, Any], said: str
+) -> None:
+    found = progressing(hold={**HELD, **held}, **status)
+    found["spec"] |= spec
+    (line,) = [row for row in text_of(detail(found, NOW), width=400).splitlines() if "Held since" in row]
+    reason = held.get("reason", "QueryFailed")
+    begun = f"Held since 11:59:00 UTC (1m30s ago), {reason}: criterion errors: 2 series. "
+    assert line.strip().startswith(begun)
+    assert said in line
+
+
+def test_a_run_that_is_not_held_has_no_such_line() -> None:
+    assert "Held" not in text_of(detail(progressing(), NOW))
+
+
 def test_past_runs_say_how_they_ended() -> None:
     entry = {"from": "emotion-1", "to": "emotion-2", "startedAt": ago(500), "finishedAt": ago(300)}
     history = [

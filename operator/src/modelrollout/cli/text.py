@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from modelrollout.api.base import format_timestamp
 from modelrollout.api.criteria import Criterion
-from modelrollout.api.durations import format_duration
+from modelrollout.api.durations import format_duration, parse_duration
 from modelrollout.decision import format_value, special_text
 
 TIMESTAMP: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
@@ -50,6 +51,42 @@ def readable(message: str, now: datetime) -> str:
         return f"{clock} (in {exact(left)})" if left > timedelta(0) else f"{clock} ({exact(-left)} ago)"
 
     return TIMESTAMP.sub(told, message)
+
+
+HOLD_ENDS: Final = {
+    "PrometheusUnavailable": "It ends when Prometheus answers",
+    "QueryFailed": "It ends when the query is answered",
+    "NoData": "It ends when there is data",
+}
+
+
+def hold(item: Mapping[str, Any], now: datetime) -> str | None:
+    """What a held run waits for, since when, and what ends the hold; None where the run is not held."""
+    spec, status = item.get("spec") or {}, item.get("status") or {}
+    held = status.get("hold")
+    if not held:
+        return None
+    message = readable(held.get("message") or "", now).rstrip(".")
+    begun = readable(held["since"], now)
+    told = f"Held since {begun}, {held['reason']}: {message}. "
+    told += HOLD_ENDS.get(held["reason"], HOLD_ENDS["NoData"])
+    if status.get("pause"):
+        return f"{told}; the run is paused as well."
+    deadline = _seconds(spec.get("holdDeadline"))
+    if deadline is None:
+        return f"{told}, or by promote or abort: no holdDeadline is set."
+    at = format_timestamp(moment(held["countsFrom"]) + timedelta(seconds=deadline))
+    action = "rolled back" if spec.get("onHoldDeadline") == "Rollback" else "paused"
+    limit = f"{readable(at, now)}, by holdDeadline {spec['holdDeadline']}"
+    return f"{told}; otherwise the run is {action} at {limit}."
+
+
+def _seconds(text: object) -> float | None:
+    """The length of a duration of the spec; None where it is absent or this version cannot read it."""
+    try:
+        return parse_duration(str(text)) if text else None
+    except ValueError:
+        return None
 
 
 def percent(value: float | None) -> str:

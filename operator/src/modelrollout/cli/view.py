@@ -13,7 +13,7 @@ from rich.text import Text
 
 from modelrollout.api.durations import Duration
 from modelrollout.cli.live import Live
-from modelrollout.cli.text import criteria_of, exact, moment, percent, readable, since, value_text
+from modelrollout.cli.text import criteria_of, exact, hold, moment, percent, readable, since, value_text
 
 PHASE_COLOURS: Final = {
     "Succeeded": "green",
@@ -79,6 +79,8 @@ def detail(item: Fields, now: datetime, live: Live | None = None) -> RenderableT
     parts.append(
         Padding(Text(told, style="dim" if status.get("phase") in ("Idle", "Succeeded") else ""), (0, 2))
     )
+    if held := hold(item, now):
+        parts.append(Padding(Text(held, style="yellow"), (0, 2)))
     if status:
         parts.extend((Text(), *_traffic(status)))
     for block in (_criteria(item, now, live or Live()), _validations(status, now), _plan(item, status, now)):

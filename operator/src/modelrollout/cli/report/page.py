@@ -15,7 +15,7 @@ from modelrollout.api.status import CriterionState
 from modelrollout.cli.report.charts import Chart, Frame, Line, draw, value_range
 from modelrollout.cli.report.data import CriterionPast, ReportData, at_time
 from modelrollout.cli.report.rows import baseline_row, event_row, past_run_row, validation_row
-from modelrollout.cli.text import criteria_of, exact, moment, percent, readable, value_text
+from modelrollout.cli.text import criteria_of, exact, hold, moment, percent, readable, value_text
 
 GOOD, BAD, MIXED, UNDER_WAY = "good", "bad", "mixed", "running"
 TONES: Final = {"Succeeded": GOOD, "RolledBack": BAD, "Aborted": MIXED, "Superseded": MIXED}
@@ -73,6 +73,7 @@ def render(data: ReportData) -> str:
         tone=TONES.get(run.result or "", UNDER_WAY),
         word=WORDS.get(run.result or "", _phase(data)),
         sentence=_sentence(data),
+        held=hold(data.item, data.now) if run.current else None,
         facts=_facts(data),
         missing=data.missing,
         axis=_axis(data),
