@@ -380,7 +380,8 @@ def test_the_environment_is_what_the_operator_reads() -> None:
     from modelrollout.operator.settings import load_settings
 
     deployment = only(
-        render(OPERATOR, {"watchNamespaces": ["b", "a"], "log": {"level": "debug"}}), "Deployment"
+        render(OPERATOR, {"watchNamespaces": ["b", "a"], "log": {"level": "debug"}, "maxClockSkew": 7.5}),
+        "Deployment",
     )
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     environment = {e["name"]: e.get("value", "from-the-pod") for e in container["env"]}
@@ -390,6 +391,7 @@ def test_the_environment_is_what_the_operator_reads() -> None:
     assert settings.identity == settings.lease_namespace == "from-the-pod"
     assert settings.lease_name == deployment["metadata"]["name"]
     assert (settings.log_level, settings.log_format) == ("debug", "json")
+    assert settings.max_clock_skew == 7.5
     assert settings.port == container["ports"][0]["containerPort"]
     assert settings.shutdown < deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 
@@ -432,6 +434,8 @@ REFUSED: list[tuple[Json, str]] = [
     ({"networkPolicy": {"prometheusPorts": [0]}}, "prometheusPorts"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+    ({"maxClockSkew": 0.1}, "maxClockSkew"),
+    ({"maxClockSkew": "2s"}, "maxClockSkew"),
 ]
 
 
