@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,6 +83,20 @@ async def test_dead_webhooks_do_not_delay_the_others() -> None:
             deliveries.put(message(alive.url, number))
         assert await until(lambda: outcome(metrics, "sent") == 20) < delivery.SECONDS / 2
         assert [call.body["id"] for call in alive.calls] == [str(number) for number in range(20)]
+
+
+async def test_an_error_that_nobody_foresaw_costs_its_own_message_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with AsyncExitStack() as stack, sending() as (deliveries, metrics):
+        alive, other = hook(stack, 204), hook(stack, 204)
+        broken = replace(message(alive.url), event={"id": object()})
+        deliveries.put(broken)
+        deliveries.put(message(alive.url, 1))
+        deliveries.put(message(other.url, 2))
+        await until(lambda: outcome(metrics, "sent") == 2)
+        assert outcome(metrics, "failed") == 1
+    assert "JSON serializable" in caplog.text
 
 
 async def test_failing_targets_leave_the_slots_of_working_ones_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -106,3 +107,28 @@ async def test_a_healthy_watch_is_not_restarted_whichever_comes_first(
     assert heard == ["MODIFIED"]
     assert not watching.done(), "a healthy watch was given up"
     watching.cancel()
+
+
+async def test_whatever_kopf_ends_with_is_logged_and_it_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in its thread would else be printed past the log."""
+    begun: list[threading.Event] = []
+    again = threading.Event()
+
+    async def operator(*, stop_flag: threading.Event, **_: Any) -> None:
+        begun.append(stop_flag)
+        if len(begun) == 1:
+            raise AttributeError("a defect of a library")
+        again.set()
+        await asyncio.to_thread(stop_flag.wait)
+
+    monkeypatch.setattr(handlers.kopf, "operator", operator)
+    monkeypatch.setattr(handlers, "RESTART_SECONDS", 0.01)
+    watcher = KopfWatcher(namespaces=(), credentials=None, on_event=lambda *_: None)  # type: ignore[arg-type]
+    running = asyncio.create_task(watcher.run())
+    assert await asyncio.to_thread(again.wait, 30)
+    assert "a defect of a library" in caplog.text
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert begun[1].is_set(), "the second one was told to stop"

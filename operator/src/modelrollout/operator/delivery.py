@@ -190,6 +190,8 @@ class Deliveries:
             try:
                 delivered = await self._send(message)
             except Exception:
+                # `_send` handles what a webhook can do. Anything else must not end this task: it would end
+                # the tasks of all targets with it, and what is queued would never be sent.
                 logger.exception("A notification failed in an unexpected way.")
                 self._metrics.notifications.labels("failed").inc()
                 message.done()

@@ -206,6 +206,8 @@ class KopfWatcher:
                 )
             )
         except Exception:
+            # The top of a thread: any other error would end it with a print on stderr, outside of the log.
+            # `run` starts kopf again, whatever the error was.
             logger.exception("kopf ended with an error.")
         finally:
             if not loop.is_closed():
