@@ -32,18 +32,26 @@ def rule_name(rule: Rule) -> str:
     return f"{groups} {resources}: {' '.join(rule['verbs'])}".strip()
 
 
-def grant(plane: Cluster, namespace: str, rules: Sequence[Rule]) -> None:
-    """Gives the account exactly these rights in the namespace, and its Lease."""
-    leases = {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "verbs": ["create", "get", "update"],
-    }
+LEASES: Rule = {
+    "apiGroups": ["coordination.k8s.io"],
+    "resources": ["leases"],
+    "verbs": ["create", "get", "update"],
+}
+"""What leader election needs; the chart gives it in the release's namespace, by a role of its own."""
+
+
+def grant(plane: Cluster, namespace: str, rules: Sequence[Rule], *, lease: bool = True) -> None:
+    """Give the account exactly these rights in the namespace, with or without those to its Lease."""
     rbac = "rbac.authorization.k8s.io/v1"
     meta = {"name": ACCOUNT, "namespace": namespace}
     plane.apply(
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
-        {"apiVersion": rbac, "kind": "Role", "metadata": meta, "rules": [*rules, leases]},
+        {
+            "apiVersion": rbac,
+            "kind": "Role",
+            "metadata": meta,
+            "rules": [*rules, *([LEASES] if lease else [])],
+        },
         {
             "apiVersion": rbac,
             "kind": "RoleBinding",

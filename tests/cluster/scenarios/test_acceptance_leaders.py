@@ -145,8 +145,10 @@ def test_scenario_54_killed_right_after_any_status_write_every_transition_is_tol
 
 
 @pytest.mark.takes(seconds=30)
-def test_scenario_51_a_new_leader_whose_clock_is_ahead_hastens_nothing(scene: Scene) -> None:
-    ahead = 900
+@pytest.mark.parametrize("ahead", [900, -900], ids=["ahead", "behind"])
+def test_scenario_51_a_new_leader_whose_clock_is_wrong_neither_hastens_nor_delays(
+    scene: Scene, ahead: int
+) -> None:
     first = scene.operator("operator-0")
     first.wait_leading()
     scene.stage()
