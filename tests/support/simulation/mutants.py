@@ -38,6 +38,42 @@ class Mutant:
     replace: Callable[[], list[Replacement]]
 
 
+def _by_name() -> list[Replacement]:
+    """1: the Deployment of the previous version is that version, whatever its pod template has become."""
+    from modelrollout.decision import versions
+
+    return [(versions, "was_stable", lambda draft, name: name == draft.status.previous_stable)]
+
+
+def _keeps_weight() -> list[Replacement]:
+    """2: a pod template that changes in mid-run keeps the weight that the one before it earned."""
+    from modelrollout.decision import versions
+
+    return [(versions, "candidate_changed", lambda _: False)]
+
+
+def _own_clock() -> list[Replacement]:
+    """22: each operator goes by the clock of its own machine."""
+    from modelrollout.cluster.clock import ServerClock
+
+    return [(ServerClock, "observe", lambda self, date, *, sent, received: None)]
+
+
+def _told_from_memory() -> list[Replacement]:
+    """24: only the process that decided a transition tells it."""
+    from modelrollout.operator import reconcile
+
+    def tell(self: Any, rollout: Any, real: Any = reconcile.Reconciler._decide) -> Any:
+        decision = real(self, rollout)
+        known = vars(self).setdefault("decided_here", set())
+        before = {entry.id for entry in rollout.status.unreported}
+        known.update(entry.id for entry in decision.status.unreported if entry.id not in before)
+        rollout.reported.update(before - known)  # as if it had been told
+        return decision
+
+    return [(reconcile.Reconciler, "_decide", tell)]
+
+
 def _repeat_without_lease() -> list[Replacement]:
     """20: the lease is asked for before the first attempt and for none of its repetitions."""
     from modelrollout.cluster.fence import FencedApi
@@ -148,6 +184,10 @@ def _mutant(defect: str, what: str, invariants: str, replace: Callable[[], list[
 
 
 MUTANTS: Mapping[str, Mutant] = {
+    "by-name": _mutant("1", "a changed Deployment counts as the previous version", "template", _by_name),
+    "keeps-weight": _mutant("2", "another template keeps the weight in mid-run", "template", _keeps_weight),
+    "own-clock": _mutant("22", "steps are timed by the clock of each machine", "early", _own_clock),
+    "told-from-memory": _mutant("24", "a crash after the status loses an Event", "told", _told_from_memory),
     "without-ports": _mutant(
         "5", "endpoints without the Service's ports count", "reached capacity settled", _without_ports
     ),
