@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,15 @@ class Server:
         self.answers = list(answers)
         self.seen: list[str] = []
         self.tokens: list[str | None] = []
+        self.ahead = 0.0
 
     async def handle(self, request: web.Request) -> web.Response:
         self.seen.append(request.method)
         self.tokens.append(request.headers.get("Authorization"))
         status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(status=status, text=text)
+        date = formatdate(time.time() + self.ahead, usegmt=True)
+        return web.Response(status=status, text=text, headers={"Date": date})
 
 
 @asynccontextmanager
@@ -108,6 +112,16 @@ async def test_credentials_that_were_replaced_are_read_anew(tmp_path: Path) -> N
         (tmp_path / "config").write_text(json.dumps(config))
         assert await api.get("/api/v1/pods") == {"ok": 1}
     assert server.tokens == ["Bearer t1", "Bearer t2"]
+
+
+@pytest.mark.parametrize("ahead", [900.0, -900.0])
+async def test_the_time_is_that_of_the_api_servers_answers(tmp_path: Path, ahead: float) -> None:
+    server = Server((200, {}))
+    server.ahead = ahead
+    async with connected(server, tmp_path) as api:
+        await api.get("/api/v1/pods")
+        assert abs(api.clock.now().timestamp() - time.time() - ahead) < 2
+        assert api.clock.skewed
 
 
 async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,6 +50,7 @@ class Setup:
         self.rollout: RolloutState = found
         targets: Any = SimpleNamespace(get=lambda _: None)
         kinds: Any = SimpleNamespace(found=lambda *_: None)
+        self.clock = ServerClock()
         self.inspector = Inspector(store=self.store, cache=self.cache, targets=targets, kinds=kinds)
 
     def observe(self) -> Observation:
@@ -58,12 +61,26 @@ class Setup:
             inspector=stand_in,
             jobs=lambda _: {},
             parking=stand_in,
-            clock=ServerClock(),
+            clock=self.clock,
         )
         return observer.observe(self.rollout)
 
     def reasons(self) -> list[str]:
         return [problem.reason for problem in self.inspector.problems(self.rollout)]
+
+
+def test_what_the_answers_tell_of_the_time_is_observed() -> None:
+    setup, now = Setup(), time.monotonic()
+
+    def answer(ahead: float) -> tuple[bool, bool]:
+        setup.clock.observe(formatdate(time.time() + ahead, usegmt=True), sent=now, received=now)
+        observed = setup.observe()
+        return observed.clock_skewed, observed.clock_uncertain
+
+    assert answer(0) == (False, False)
+    assert answer(900) == (False, True), "an answer that contradicts those before it"
+    setup.clock = ServerClock()
+    assert answer(900) == (True, False)
 
 
 def see_pods(cache: ClusterCache) -> None:

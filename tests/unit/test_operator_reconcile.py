@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
+from email.utils import formatdate
 from typing import Any, cast
 
 import pytest
@@ -89,7 +92,12 @@ class Bench:
     """A reconciler over a fake API server and the one rollout in it."""
 
     def __init__(
-        self, status: dict[str, Any], actor: Clumsy | None = None, *, others: Nothing | None = None
+        self,
+        status: dict[str, Any],
+        actor: Clumsy | None = None,
+        *,
+        others: Nothing | None = None,
+        clock: ServerClock | None = None,
     ) -> None:
         self.api: Any = FakeKube()
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
@@ -113,7 +121,7 @@ class Bench:
                 wake=lambda key, after: self.woken.append((key, after)),
             ),
             leadership=leadership,
-            clock=ServerClock.local(),
+            clock=clock or ServerClock.local(),
         )
         self.store.apply(self.api.put(ROLLOUT, stored(status=status)))
         found = self.store.get(("ns", "emotion"))
@@ -129,6 +137,16 @@ async def test_what_was_decided_is_told_although_acting_failed(caplog: pytest.Lo
     assert written["phase"]
     assert bench.others.notified
     assert all(reason in caplog.text for reason in bench.others.notified)
+
+
+@pytest.mark.parametrize("ahead", [900.0, -900.0])
+async def test_decisions_are_dated_by_the_api_servers_clock(ahead: float) -> None:
+    clock, now = ServerClock(), time.monotonic()
+    clock.observe(formatdate(time.time() + ahead, usegmt=True), sent=now, received=now)
+    bench = Bench({}, Idle(), clock=clock)
+    await bench.reconciler.tick(bench.rollout)
+    entry = bench.api.objects[ROLLOUT]["status"]["unreported"][0]
+    assert abs(datetime.fromisoformat(entry["at"]).timestamp() - time.time() - ahead) < 5
 
 
 async def test_a_status_that_cannot_be_read_is_left_as_it_is_and_that_is_told_once(

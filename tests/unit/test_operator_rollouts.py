@@ -204,6 +204,12 @@ def test_a_changed_spec_gives_back_what_it_no_longer_names() -> None:
     assert [one.name for one in seen.store.claimants("services", "ns", "else")] == ["old"]
 
 
+def test_every_command_that_waits_is_taken_in_the_order_in_which_it_was_given() -> None:
+    listed = '[{"id": "1", "verb": "abort"}, {"id": "2", "verb": "promote"}]'
+    rollout = RolloutState.of(stored(meta={"annotations": {"modelrollout.dev/commands": listed}}))
+    assert [command.id for command in rollout.commands] == ["1", "2"]
+
+
 def test_a_command_that_cannot_be_read_is_kept_as_a_sentence() -> None:
     annotations = {"annotations": {"modelrollout.dev/command": "{"}}
     rollout = RolloutState.of(stored(meta=annotations))
