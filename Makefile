@@ -52,9 +52,16 @@ test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devclus
 	$(PYTEST) -m e2e hack/devcluster/tests || $(AGAIN) -m e2e hack/devcluster/tests
 coverage: venv ## The same tests with a coverage report in htmlcov/
 	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
-nightly: venv ## 200,000 random histories instead of 5,000, and 10,000 simulated operators instead of 300
+nightly: venv ## 200,000 random histories instead of 5,000, 10,000 simulated operators instead of 300, and every mutant
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) --timeout 0 tests/unit -k property
 	@$(SIMULATE) --seeds 10000 --jobs $(WORKERS)
+	@$(MUTATION) --workers $(WORKERS)
+
+##@ Mutation testing (docs/design/mutation.md)
+.PHONY: mutation
+MUTATION := $(PY) -m tests.support.mutation
+mutation: venv ## Change the code in small ways: which does no unit test notice? PACKAGE=decision MODULE=replicas SAMPLE=150 MUTATION_SEED=1
+	@$(MUTATION) $(PACKAGE) --module "$(MODULE)" --sample "$(or $(SAMPLE),0)" --seed "$(or $(MUTATION_SEED),1)" --workers $(WORKERS)
 
 ##@ Simulation of the whole operator (docs/design/simulation.md)
 .PHONY: simulate simulate-mutants

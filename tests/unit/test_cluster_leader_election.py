@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from modelrollout.cluster import resources
 from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, NotLeaderError
-from modelrollout.cluster.leader_election import Elector, Leadership, LeaseSettings
+from modelrollout.cluster.leader_election import RELEASE_ATTEMPTS, Elector, Leadership, LeaseSettings
 from tests.support.fake_kube import FakeKube
 
 PATH = resources.lease("ns", "lock")
@@ -242,6 +242,52 @@ async def test_whoever_gave_it_back_does_not_take_it_again() -> None:
         await asyncio.sleep(0.6)
         assert not first.leadership.held
         assert api.objects[PATH]["spec"]["holderIdentity"] == ""
+
+
+class Answering(FakeKube):
+    """Notes how long each request may take, and calls back when the answer to a GET is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[tuple[str, int, float]] = []
+        self.read: Callable[[], None] = lambda: None
+
+    async def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        self.limits.append((method, options["attempts"], options["seconds"]))
+        answer = await super().request(method, path, **options)
+        if method == "GET":
+            self.read()
+        return answer
+
+
+async def test_a_renewal_under_way_does_not_take_it_again() -> None:
+    api = Answering()
+    give_back(api)
+    replica = Replica(api, "a")
+    while not replica.leadership.held:
+        replica.leadership.extend(
+            time.monotonic() + 60 if await replica.elector._try(time.monotonic()) else 0
+        )
+
+    def released() -> None:
+        replica.elector._released = True
+
+    api.read, before = released, len(api.writes())
+    assert not await replica.elector._try(time.monotonic())
+    assert len(api.writes()) == before
+
+
+async def test_giving_it_back_takes_at_most_six_seconds_whatever_the_api_server_answers() -> None:
+    api = Answering()
+    async with replicas(api, "a") as (first,):
+        await until_held(first)
+        first.kill()
+        api.limits.clear()
+        api.failures = [ApiUnavailableError(503, "ServiceUnavailable", "busy") for _ in range(9)]
+        await first.elector.release()
+    assert [attempts for _, attempts, _ in api.limits] == [1, 1]
+    longest = RELEASE_ATTEMPTS * 2 * max(seconds for _, _, seconds in api.limits)  # read and write, each time
+    assert longest <= 6
 
 
 async def test_leadership_ends_by_itself_when_nobody_extends_it() -> None:

@@ -57,7 +57,7 @@ class Workspace:
 
     def run(self, *arguments: str, log: Path) -> subprocess.CompletedProcess[bytes]:
         """Run Python in the folder, as the tests run there; what it prints goes to the log."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HYPOTHESIS_PROFILE": "quick"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HYPOTHESIS_PROFILE": "mutation"}
         with log.open("ab") as out:
             return subprocess.run(
                 [sys.executable, *arguments],
