@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from modelrollout.api import crd, reference
-from modelrollout.api.commands import Verb
+from modelrollout.api.commands import VERBS, Verb
 from modelrollout.api.conditions import ConditionType, Phase
 from modelrollout.api.presets import Preset
-from modelrollout.api.reference_text import CONDITIONS, PHASES, VERBS
+from modelrollout.api.reference_text import CONDITIONS, PHASES
 
 ROOT = Path(__file__).parents[2]
 NO_TYPE = ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")

@@ -10,6 +10,8 @@ import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 from pydantic import Field, ValidationError
 
@@ -23,17 +25,26 @@ class Verb(StrEnum):
     """The commands."""
 
     PROMOTE = "promote"
-    """One step further: approves a waiting step, or ends the present step now."""
     PROMOTE_FULL = "promote-full"
-    """Straight to 100 %, without the remaining steps."""
     PAUSE = "pause"
     RESUME = "resume"
     ABORT = "abort"
-    """End the run: all traffic back to stable."""
     RETRY = "retry"
-    """Start again at step 1 with a candidate that was rolled back or aborted."""
     ROLLBACK = "rollback"
-    """After success: go back to the previous version."""
+
+
+VERBS: Final[Mapping[Verb, str]] = MappingProxyType(
+    {
+        Verb.PROMOTE: "Go one step further: approve a step that waits, or end the present one now.",
+        Verb.PROMOTE_FULL: "Go straight to 100 %, without the remaining steps.",
+        Verb.PAUSE: "Hold where it is. Breaches still roll back.",
+        Verb.RESUME: "Go on after a pause.",
+        Verb.ABORT: "End the run: all traffic back to stable.",
+        Verb.RETRY: "Start again at step 1 with a candidate that was rolled back or aborted.",
+        Verb.ROLLBACK: "After success: return to the previous version. During a run: as abort.",
+    }
+)
+"""What each command does; the reference and the plugin's help are made from it."""
 
 
 class CommandError(ValueError):

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from modelrollout.api import constants
 from modelrollout.api.base import Rule
+from modelrollout.api.commands import VERBS
 from modelrollout.api.conditions import Reason
 from modelrollout.api.crd import open_api_schema
 from modelrollout.api.criterion_rules import CRITERION_RULES
 from modelrollout.api.durations import DURATION_PATTERN, UNSIGNED_QUANTITY_PATTERN
 from modelrollout.api.features import MISSING
 from modelrollout.api.presets import PRESETS
-from modelrollout.api.reference_text import CONDITIONS, INTRODUCTION, PHASES, UNITS, VERBS
+from modelrollout.api.reference_text import CONDITIONS, INTRODUCTION, PHASES, UNITS
 from modelrollout.api.schedule import Schedule
 
 Schema = Mapping[str, Any]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from modelrollout.api.commands import Verb
 from modelrollout.api.conditions import ConditionType, Phase
 
 INTRODUCTION: Final = """\
@@ -77,17 +76,5 @@ CONDITIONS: Final[Mapping[ConditionType, str]] = MappingProxyType(
         ConditionType.PAUSED: "The run is held.",
         ConditionType.SUCCEEDED: "The last run ended with the candidate in charge.",
         ConditionType.ROLLED_BACK: "The last run ended with stable in charge.",
-    }
-)
-
-VERBS: Final[Mapping[Verb, str]] = MappingProxyType(
-    {
-        Verb.PROMOTE: "One step further: approves a step that waits, or ends the present one now.",
-        Verb.PROMOTE_FULL: "Straight to 100 %, without the remaining steps.",
-        Verb.PAUSE: "Hold where it is. Breaches still roll back.",
-        Verb.RESUME: "Go on after a pause.",
-        Verb.ABORT: "End the run: all traffic back to stable.",
-        Verb.RETRY: "Start again at step 1 with a candidate that was rolled back or aborted.",
-        Verb.ROLLBACK: "After success: return to the previous version.",
     }
 )

@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from modelrollout import __version__
-from modelrollout.api.commands import Verb
+from modelrollout.api.commands import VERBS, Verb
 from modelrollout.cli.backtesting import backtest
 from modelrollout.cli.client import (
     Rollouts,
@@ -36,13 +36,6 @@ from modelrollout.cli.watching import watch as watch_rollout
 
 FORMATS: Final = click.Choice(["json", "yaml"])
 COMMAND_WAIT: Final = 10.0
-VERBS: Final = {
-    Verb.PAUSE: "Hold where it is. Breaches still roll back.",
-    Verb.RESUME: "Go on after a pause.",
-    Verb.ABORT: "End the run: all traffic back to stable.",
-    Verb.RETRY: "Start again at step 1 with a candidate that was rolled back or aborted.",
-    Verb.ROLLBACK: "After success: back to the previous version. During a run: as abort.",
-}
 NAME: Final = click.argument("name", shell_complete=rollout_names)
 
 
@@ -130,12 +123,11 @@ def explain(target: Target, name: str) -> None:
     say(explanation(run(target, lambda r: r.get(name), name=name), datetime.now(UTC)))
 
 
-@cli.command()
+@cli.command(help=VERBS[Verb.PROMOTE])
 @NAME
-@click.option("--full", is_flag=True, help="Straight to 100 %, without the remaining steps.")
+@click.option("--full", is_flag=True, help=VERBS[Verb.PROMOTE_FULL])
 @click.pass_obj
 def promote(target: Target, name: str, full: bool) -> None:
-    """Go one step further: approve a waiting step, or end the present one now."""
     _command(target, name, Verb.PROMOTE_FULL if full else Verb.PROMOTE)
 
 
@@ -148,7 +140,8 @@ def _add_verb(verb: Verb, text: str) -> None:
 
 
 for _verb, _text in VERBS.items():
-    _add_verb(_verb, _text)
+    if _verb not in (Verb.PROMOTE, Verb.PROMOTE_FULL):  # one command with an option
+        _add_verb(_verb, _text)
 for _command_made_elsewhere in (lint, report, backtest, completion):
     cli.add_command(_command_made_elsewhere)
 
