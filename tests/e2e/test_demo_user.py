@@ -69,7 +69,7 @@ def visitor(kind_cluster: KindCluster) -> Iterator[Visitor]:
         config = user.home / "kind.yaml"
         config.write_text(yaml.safe_dump(kind_settings(kind_cluster)))
         user.give(config)
-        arguments = f"--kind-config {config}"
+        arguments = f"--kind-config {config} --replicas 4"  # test_demo.py plays with all pods
         if daemon.private:
             arguments += " --build-option=--network=host"
             socket.parent.chmod(0o711)

@@ -24,6 +24,8 @@ from modelrollout.decision.types import Decision, Observation, Problem, SampleSt
 from tests.conftest import HISTORIES
 from tests.unit import decision_world as sim
 
+pytestmark = pytest.mark.property
+
 EXAMPLES = HISTORIES.get(os.environ.get("HYPOTHESIS_PROFILE", "default"), HISTORIES["default"])
 STEPS = (
     [(10, "20s"), (50, "20s"), (100, None)],
@@ -532,6 +534,8 @@ def check_history(plan: Plan) -> None:
 @settings(max_examples=EXAMPLES)
 @given(plan=plans(phases=False))
 @pytest.mark.timeout(0)
+@pytest.mark.xdist_group("core")
+@pytest.mark.takes(seconds=60)
 def test_property_random_histories_of_the_core(plan: Plan) -> None:
     """Steps, observation, commands, crashes, edits, drift, outages, deletion."""
     check_history(plan)
@@ -540,6 +544,8 @@ def test_property_random_histories_of_the_core(plan: Plan) -> None:
 @settings(max_examples=EXAMPLES)
 @given(plan=plans(phases=True))
 @pytest.mark.timeout(0)
+@pytest.mark.xdist_group("all phases")
+@pytest.mark.takes(seconds=60)
 def test_property_random_histories_with_all_phases(plan: Plan) -> None:
     """The same with shadow, baseline, validations and approvals."""
     check_history(plan)

@@ -90,6 +90,26 @@ def test_a_step_that_succeeds_is_one_line_with_its_time() -> None:
     assert re.fullmatch(r"✓ Doing it \(\d+ s\)\n", done.stdout)
 
 
+def side_by_side(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "hack/side-by-side"), *command], capture_output=True, text=True, check=False, timeout=30
+    )
+
+
+def test_commands_side_by_side_run_at_the_same_time_and_each_line_names_its_own() -> None:
+    done = side_by_side("one", "echo begun; sleep 0.5; echo ended", "two", "echo begun")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == ["one | begun", "one | ended", "two | begun"]
+    assert done.stdout.index("two | begun") < done.stdout.index("one | ended")
+
+
+def test_a_failure_side_by_side_is_named_and_ends_nothing_else() -> None:
+    done = side_by_side("one", "exit 3", "two", "sleep 0.5; echo ended")
+    assert done.returncode == 3
+    assert "one failed with exit code 3" in done.stderr
+    assert "two | ended" in done.stdout
+
+
 def test_a_step_that_fails_shows_the_end_of_its_output_and_keeps_its_exit_code() -> None:
     done = step("sh", "-c", "echo the reason; exit 7")
     assert done.returncode == 7

@@ -27,13 +27,15 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.property
+@pytest.mark.parametrize("part", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in range(PARTS)])
 def test_no_seed_violates_an_invariant(part: int) -> None:
     count = SEEDS // PARTS
     done = simulate("--first", str(part * count), "--seeds", str(count), "--jobs", "1")
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
 
 
+@pytest.mark.property
 def test_a_seed_says_the_same_in_every_process() -> None:
     first, second = simulate("--seed", "194"), simulate("--seed", "194")
     assert len(first.stdout.splitlines()) > 50, first.stderr
