@@ -109,6 +109,12 @@ def test_its_suite_runs_and_a_suite_of_another_kind_says_what_there_is(server: S
     assert "kind 'parity', which has no suite 'tiebreak'; it has small-numbers, pii." in other.stdout
 
 
+def test_its_examples_are_what_the_load_generator_sends(server: ServerProcess) -> None:
+    sent = toy("loadgen", "--kind", "parity", "--url", server.url, "--rate", "20", "--duration", "0.5")
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert json.loads(sent.stdout.splitlines()[-1])["ok"] == 10
+
+
 def test_artefacts_of_an_unknown_kind_are_a_sentence(tmp_path: Path) -> None:
     out = tmp_path / "models" / "toy"
     assert toy("train", "parity", "--out", out).returncode == 0

@@ -89,7 +89,7 @@ async def test_the_rate_is_kept_however_slow_the_server_is() -> None:
         await writer.drain()
 
     async with serving(handle) as url:
-        result = await LoadGenerator(Plan(url=url, rate=40, duration=1.5)).run()
+        result = await LoadGenerator(Plan(url=url, rate=40, duration=1.5, bodies=(b"{}",))).run()
     assert result["sent"] == 60
     assert result["ok"] == connections == 60
     assert result["by_version"] == {"7": 60}
@@ -103,7 +103,7 @@ async def test_what_cannot_be_sent_is_said() -> None:
 
     async with serving(hang) as url:
         result = await LoadGenerator(
-            Plan(url=url, rate=100, duration=0.5, timeout=0.8, max_in_flight=10)
+            Plan(url=url, rate=100, duration=0.5, timeout=0.8, max_in_flight=10, bodies=(b"{}",))
         ).run()
     assert (result["sent"], result["skipped"]) == (10, 40)
     assert result["lost"] == {"timeout": 10}
@@ -163,7 +163,7 @@ def test_the_exit_code_says_that_requests_were_lost() -> None:
         [*command, "--url", "https://x"], env=environment, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 2
-    assert "http://emotion:80" in refused.stderr
+    assert "http://model:80" in refused.stderr
 
 
 def test_quantiles_and_thinning() -> None:

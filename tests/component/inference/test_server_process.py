@@ -20,9 +20,18 @@ from tests.support.inference import free_port, server_process, write_fake
 async def test_no_request_is_lost_while_a_pod_leaves(tmp_path: Path) -> None:
     """A client goes on sending after SIGTERM, until its router has learned of it: all of it is answered."""
     with server_process(tmp_path, INFERENCE_DRAIN_SECONDS="6") as server:
-        fresh = LoadGenerator(Plan(url=f"{server.url}/predict", rate=25, texts=("slow", "label=fear")))
+        fresh = LoadGenerator(
+            Plan(
+                url=f"{server.url}/predict", rate=25, bodies=(b'{"text": "slow"}', b'{"text": "label=fear"}')
+            )
+        )
         alive = LoadGenerator(
-            Plan(url=f"{server.url}/predict", rate=25, keep_alive=True, texts=("slow", "x"))
+            Plan(
+                url=f"{server.url}/predict",
+                rate=25,
+                keep_alive=True,
+                bodies=(b'{"text": "slow"}', b'{"text": "x"}'),
+            )
         )
         tasks = [asyncio.create_task(generator.run()) for generator in (fresh, alive)]
         await asyncio.sleep(1)

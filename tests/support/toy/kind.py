@@ -110,6 +110,10 @@ def train(out: Path, even: str, version: str) -> None:
     )
 
 
+def examples() -> tuple[str, list[bytes]]:
+    return "/parity", [b'{"numbers": [1]}', b'{"numbers": [2, 20]}']
+
+
 SUITES = {"small-numbers": Suite(small_numbers, 1.0, "One and two.")}
 KIND = PredictorKind(
     name="parity",
@@ -131,6 +135,7 @@ KIND = PredictorKind(
     items="numbers",
     warm_up=(1,),
     codec=ItemCodec(encode=str, decode=decode, text=str),
+    examples="tests.support.toy.kind:examples",
     suites="tests.support.toy.kind:SUITES",
     train="tests.support.toy.kind:train",
 )

@@ -13,7 +13,6 @@ from typing import Any
 
 from inference_server.loadgen.counts import Counts
 from inference_server.loadgen.http import HttpClient, LostRequestError
-from inference_server.validation.suites import load_cases
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +27,8 @@ class Plan:
         keep_alive: use connections again.
         max_in_flight: more open requests than this are not sent but counted as skipped, to bound memory.
         port: of the live counts; ``None`` for none, 0 for a free one.
-        seed: of the order of the sentences.
-        texts: what to send instead of our own sentences.
+        seed: of the order of the bodies.
+        bodies: what to send, in an order of chance, again and again.
     """
 
     url: str
@@ -40,7 +39,7 @@ class Plan:
     max_in_flight: int = 2000
     port: int | None = None
     seed: int = 42
-    texts: tuple[str, ...] = ()
+    bodies: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -143,9 +142,9 @@ class LoadGenerator:
 
 
 def _bodies(plan: Plan) -> list[bytes]:
-    texts = list(plan.texts) or [case["text"] for case in (*load_cases("smoke"), *load_cases("tiebreak"))]
-    random.Random(plan.seed).shuffle(texts)  # noqa: S311 - an order, not a secret
-    return [json.dumps({"text": text}).encode() for text in texts]
+    bodies = list(plan.bodies)
+    random.Random(plan.seed).shuffle(bodies)  # noqa: S311 - an order, not a secret
+    return bodies
 
 
 def _print(line: dict[str, Any]) -> None:

@@ -126,6 +126,7 @@ class PredictorKind:
         warm_up: items that are predicted before a loaded model serves.
         codec: how an item travels as a string.
         limit_schemas: puts limits of the settings into the schemas of the OpenAPI document.
+        examples: reference to what ``inference-server loadgen`` sends, a function that gives path and bodies.
         suites: reference to its validation suites, a mapping from name to Suite.
         validate: further commands of ``inference-server validate`` by name, as references.
         train, evaluate: references to the commands ``inference-server train NAME`` and ``evaluate NAME``.
@@ -141,10 +142,22 @@ class PredictorKind:
     warm_up: tuple[Any, ...] = ()
     codec: ItemCodec = ItemCodec()
     limit_schemas: Callable[[dict[str, Any], Settings], None] = _no_limits
+    examples: Reference | None = None
     suites: Reference | None = None
     validate: Mapping[str, Reference] = field(default_factory=dict)
     train: Reference | None = None
     evaluate: Reference | None = None
+
+    def load_examples(self) -> tuple[str, list[bytes]]:
+        """Path and bodies of example requests.
+
+        Raises:
+            LookupError: the kind has none.
+        """
+        if self.examples is None:
+            raise LookupError(f"The kind {self.name!r} brings no example requests.")
+        path, bodies = resolve(self.examples)()
+        return str(path), list(bodies)
 
     def load_suites(self) -> Mapping[str, Suite]:
         """Its validation suites by name."""

@@ -48,6 +48,7 @@ KIND: Final = PredictorKind(
     prediction_paths=frozenset({"/predict"}),
     warm_up=("Warm up.", "Une phrase un peu plus longue, pour que la première requête n'attende pas."),
     limit_schemas=_limit_schemas,
+    examples=f"{_HERE}.examples:examples",
     suites=f"{_HERE}.validation.suites:SUITES",
     validate={"logs": f"{_HERE}.validation.command:logs"},
     train=f"{_HERE}.training.cli:train_emotion",
