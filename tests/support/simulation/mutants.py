@@ -162,9 +162,9 @@ def _partial_answers() -> list[Replacement]:
 
 def _old_answers() -> list[Replacement]:
     """34: an answer from before the end of the step counts."""
-    from modelrollout.decision import blockers
+    from modelrollout.decision import waiting
 
-    return [(blockers, "freshness_blocker", lambda *_: None)]
+    return [(waiting, "freshness_blocker", lambda *_: None)]
 
 
 def _asked_never_again() -> list[Replacement]:

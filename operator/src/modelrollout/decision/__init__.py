@@ -1,6 +1,6 @@
 """What to do next with one rollout: a pure function of what is asked for, remembered and observed."""
 
-from modelrollout.decision.context import Stage, stage_of
+from modelrollout.decision.context import Stage
 from modelrollout.decision.copies import other_copies
 from modelrollout.decision.decide import decide
 from modelrollout.decision.evaluation import due_baselines, due_criteria, needs_history
@@ -22,6 +22,7 @@ from modelrollout.decision.names import (
 )
 from modelrollout.decision.reach import ends_rollback, rests_on_endpoints
 from modelrollout.decision.result import watched_deployments
+from modelrollout.decision.stages import stage_of
 from modelrollout.decision.versions import is_rejected
 
 __all__ = [

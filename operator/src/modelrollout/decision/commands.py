@@ -5,10 +5,12 @@ from __future__ import annotations
 from modelrollout.api.commands import Command, Verb
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.api.status import RunResult, RunStatus
+from modelrollout.api.status import RollbackStatus, RunResult, RunStatus
 from modelrollout.decision import lifecycle, pauses, versions
-from modelrollout.decision.context import MESSAGE_LIMIT, Draft, Stage, next_step
+from modelrollout.decision.context import MESSAGE_LIMIT, Stage, next_step
+from modelrollout.decision.draft import Draft
 from modelrollout.decision.names import fingerprint, run_id
+from modelrollout.decision.stages import RunRules
 
 _CHANGED = "the candidate's pod template has just changed"
 
@@ -36,11 +38,11 @@ def _note(draft: Draft, *commands: Command) -> None:
     """Record in status that these were handled."""
     present = {command.id for command in draft.observed.commands}
     for command in commands:
-        draft.status = draft.status.with_handled_command(command.id, present=present)
+        draft.replace_status(draft.status.with_handled_command(command.id, present=present))
 
 
 def _carry_out(draft: Draft, command: Command) -> None:
-    if draft.spec is None:
+    if not draft.context.spec_valid:
         _refuse(draft, command, "the resource is invalid; correct it first")
         return
     match command.verb:
@@ -73,22 +75,21 @@ def _abort(draft: Draft, command: Command) -> None:
     stage = draft.stage
     if stage is Stage.NONE:
         _refuse(draft, command, "no run is under way")
-    elif stage is Stage.REVERTING:
-        _abort_next(draft, command)
+    elif draft.status.rollback is not None:
+        _abort_next(draft, command, draft.status.rollback)
     else:
         text = f"Aborted{_by(command)}."
         if not lifecycle.start_rollback(draft, reason=Reason.ABORTED, message=text, result=RunResult.ABORTED):
             _refuse(draft, command, "this is the first version; there is no stable one to go back to")
 
 
-def _abort_next(draft: Draft, command: Command) -> None:
+def _abort_next(draft: Draft, command: Command, rollback: RollbackStatus) -> None:
     """The traffic returns already; the run that would start after that is not started."""
-    rollback, spec, name = draft.status.rollback, draft.spec, draft.candidate_name
-    assert rollback is not None
+    spec, name, valid = draft.spec, draft.candidate_name, draft.context.spec_valid
     superseded = rollback.result is RunResult.SUPERSEDED
-    other = spec is not None and fingerprint(spec.candidate) != draft.run.fingerprint
+    other = valid and fingerprint(spec.candidate) != draft.run.fingerprint
     starts = superseded or other or versions.candidate_changed(draft)
-    nothing = spec is not None and name == draft.status.stable
+    nothing = valid and name == draft.status.stable
     if not starts or nothing or versions.rejected(draft) is not None:
         return
     following = name or "the next candidate"
@@ -97,13 +98,13 @@ def _abort_next(draft: Draft, command: Command) -> None:
     if superseded:
         changes |= {"reason": str(Reason.ABORTED), "result": RunResult.ABORTED}
     draft.set(rollback=rollback.model_copy(update=changes))
-    if spec is not None and name is not None:
+    if valid and name is not None:
         versions.reject(draft, fingerprint(spec.candidate), name, draft.workload(name).template)
     draft.say(Reason.ABORTED, text, warning=True)
 
 
 def _pause(draft: Draft, command: Command) -> None:
-    if draft.stage not in pauses.PAUSABLE:
+    if not draft.rules.pausable:
         _refuse(draft, command, "no run is going on")
     elif draft.status.pause is not None:
         _refuse(draft, command, f"it is paused already ({draft.status.pause.reason})")
@@ -125,47 +126,46 @@ def _resume(draft: Draft, command: Command) -> None:
 
 
 def _held_by_spec(draft: Draft) -> bool:
-    return draft.spec is not None and draft.spec.paused
+    return draft.context.spec_valid and draft.spec.paused
 
 
 def _promote(draft: Draft, command: Command) -> None:
     """Approve what waits for approval; else end the present stage now."""
-    spec, status, stage = draft.spec, draft.status, draft.stage
-    assert spec is not None
-    if stage not in pauses.PAUSABLE:
-        _refuse(draft, command, "no run is going on")
+    status, rules = draft.status, draft.rules
+    why = _no_promotion(draft)
+    if why or not isinstance(rules, RunRules):
+        _refuse(draft, command, why)
         return
-    if _held_by_spec(draft):
-        _refuse(draft, command, "spec.paused is true; set it to false")
-        return
-    if stage is Stage.BASELINE:
-        _refuse(draft, command, "the baseline is being recorded; without it the comparisons have nothing")
-        return
-    if versions.candidate_changed(draft):
-        _refuse(draft, command, f"{_CHANGED}; the run starts again at its first step")
-        return
-    upcoming = next_step(spec, status.step)
-    if stage is Stage.STEP and upcoming is None:
+    following = rules.promoted()
+    if following is None:
         _refuse(draft, command, "the last step ends when all pods are ready and all criteria pass")
         return
     waiting = status.pause is not None and status.pause.reason == Reason.WAITING_FOR_APPROVAL
     pauses.resume(draft, f"Promoted{_by(command)}.")
-    if waiting and draft.status.step is not None:
-        draft.set(step=draft.step.model_copy(update={"approved_at": draft.now}))
-        return
-    if waiting and draft.status.shadow is not None:
-        draft.set(shadow=draft.status.shadow.model_copy(update={"approved_at": draft.now}))
-        return
-    if stage is Stage.OBSERVING:
-        lifecycle.succeed(draft)
-    elif upcoming is not None:
-        lifecycle.enter_step(draft, upcoming)
+    step, shadow = draft.status.step, draft.status.shadow
+    if waiting and step is not None:
+        draft.set(step=step.model_copy(update={"approved_at": draft.now}))
+    elif waiting and shadow is not None:
+        draft.set(shadow=shadow.model_copy(update={"approved_at": draft.now}))
+    else:
+        lifecycle.go_on(draft, following)
+
+
+def _no_promotion(draft: Draft) -> str:
+    """Return why the present stage cannot be ended by a person; empty if it can."""
+    if not draft.rules.pausable:
+        return "no run is going on"
+    if _held_by_spec(draft):
+        return "spec.paused is true; set it to false"
+    if draft.rules.no_promotion:
+        return draft.rules.no_promotion
+    changed = versions.candidate_changed(draft)
+    return f"{_CHANGED}; the run starts again at its first step" if changed else ""
 
 
 def _promote_full(draft: Draft, command: Command) -> None:
     spec = draft.spec
-    assert spec is not None
-    if draft.stage not in pauses.PAUSABLE:
+    if not draft.rules.pausable:
         _refuse(draft, command, "no run is going on")
     elif _held_by_spec(draft):
         _refuse(draft, command, "spec.paused is true; set it to false")
@@ -175,15 +175,14 @@ def _promote_full(draft: Draft, command: Command) -> None:
         lifecycle.succeed(draft)
     else:
         pauses.resume(draft, f"Promoted in full{_by(command)}.")
-        run = draft.run.model_copy(update={"skip_analysis": True})
-        draft.set(run=run, criteria=())
+        draft.change_run(skip_analysis=True)
+        draft.set(criteria=())
         if next_step(spec, draft.status.step) is not None:
             lifecycle.enter_step(draft, len(spec.steps) - 1)
 
 
 def _retry(draft: Draft, command: Command) -> None:
     rejected_candidate, last = draft.status.rolled_back_from, draft.status.run
-    assert draft.spec is not None
     if draft.stage is not Stage.NONE or rejected_candidate is None:
         _refuse(draft, command, "there is no candidate that was rolled back or aborted")
     elif rejected_candidate.fingerprint != fingerprint(draft.spec.candidate):
@@ -200,9 +199,9 @@ def _retry(draft: Draft, command: Command) -> None:
 
 def _rollback(draft: Draft, command: Command) -> None:
     """During a run the same as abort; after success the way back to the previous version."""
-    status, stage = draft.status, draft.stage
+    status = draft.status
     text = f"Rolled back{_by(command)}."
-    if stage in pauses.PAUSABLE:
+    if draft.rules.pausable:
         if not lifecycle.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text):
             _refuse(draft, command, "this is the first version; there is no stable one to go back to")
         return
@@ -218,22 +217,25 @@ def _rollback(draft: Draft, command: Command) -> None:
         )
         _refuse(draft, command, why)
     else:
-        assert draft.spec is not None
-        digest = fingerprint(draft.spec.candidate)
-        back = RunStatus(
-            id=run_id(draft.observed.uid, digest, draft.now),
-            candidate=current,
-            fingerprint=digest,
-            stable=previous,
-            template=status.stable_template,
-            started_at=draft.now,
-            skip_analysis=True,
-        )
-        draft.set(
-            run=back, stable=previous, stable_template=status.previous_stable_template, previous_stable=None,
-            previous_stable_template=None, step=None, criteria=(), validations=(),
-        )  # fmt: skip
-        draft.say(
-            Reason.STARTED, f"Going back from {current} to {previous}.", announcement=Announcement.STARTED
-        )
-        lifecycle.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=text)
+        _return_to_previous(draft, previous, current, text)
+
+
+def _return_to_previous(draft: Draft, previous: str, current: str, message: str) -> None:
+    """Roll the present stable version back as if it were a candidate of the one before."""
+    status = draft.status
+    digest = fingerprint(draft.spec.candidate)
+    back = RunStatus(
+        id=run_id(draft.observed.uid, digest, draft.now),
+        candidate=current,
+        fingerprint=digest,
+        stable=previous,
+        template=status.stable_template,
+        started_at=draft.now,
+        skip_analysis=True,
+    )
+    draft.set(
+        run=back, stable=previous, stable_template=status.previous_stable_template, previous_stable=None,
+        previous_stable_template=None, step=None, criteria=(), validations=(),
+    )  # fmt: skip
+    draft.say(Reason.STARTED, f"Going back from {current} to {previous}.", announcement=Announcement.STARTED)
+    lifecycle.start_rollback(draft, reason=Reason.ROLLED_BACK_BY_COMMAND, message=message)

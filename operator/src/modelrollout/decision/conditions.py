@@ -13,10 +13,10 @@ from modelrollout.api.conditions import Condition, ConditionStatus, ConditionTyp
 from modelrollout.api.criteria import OnBreach
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import CriterionState, CriterionStatus
-from modelrollout.decision.blockers import target_of, weight_reached
-from modelrollout.decision.context import Draft, Stage
+from modelrollout.decision.context import Context, Stage
 from modelrollout.decision.reach import reach_conditions
 from modelrollout.decision.replicas import achievable_weight, candidate_count, exact_replicas
+from modelrollout.decision.stages import current_stage
 from modelrollout.decision.standby import wanted_pods
 from modelrollout.decision.versions import edited_text
 
@@ -39,12 +39,12 @@ class _Said:
     message: str
 
 
-def derive_conditions(draft: Draft) -> tuple[Condition, ...]:
-    """The conditions of the draft; unchanged ones are the same objects, unchanged all the same tuple."""
-    old = {condition.type: condition for condition in draft.status.conditions}
-    generation = draft.observed.generation
+def derive_conditions(context: Context) -> tuple[Condition, ...]:
+    """The conditions of the context; unchanged ones are the same objects, unchanged all the same tuple."""
+    old = {condition.type: condition for condition in context.status.conditions}
+    generation = context.observed.generation
     result = []
-    for said in _all(draft):
+    for said in _all(context):
         before = old.get(said.type)
         same = (
             before is not None
@@ -65,12 +65,12 @@ def derive_conditions(draft: Draft) -> tuple[Condition, ...]:
                 message=said.message[:4096],
                 last_transition_time=before.last_transition_time
                 if before is not None and kept
-                else truncate_to_seconds(draft.now),
+                else truncate_to_seconds(context.now),
                 observed_generation=generation,
             )
         )
     conditions = tuple(result)
-    return draft.status.conditions if conditions == draft.status.conditions else conditions
+    return context.status.conditions if conditions == context.status.conditions else conditions
 
 
 def _said(type_: ConditionType, status: bool | None, reason: str, message: str = "") -> _Said:
@@ -79,32 +79,34 @@ def _said(type_: ConditionType, status: bool | None, reason: str, message: str =
     return _Said(type_, ConditionStatus.TRUE if status else ConditionStatus.FALSE, str(reason), message)
 
 
-def _all(draft: Draft) -> Iterator[_Said]:
-    status = draft.status
+def _all(context: Context) -> Iterator[_Said]:
+    status = context.status
     phase, reason, message = status.phase or Phase.IDLE, status.reason, status.message
-    yield _ready(draft, phase, reason, message)
-    lacking = _lacking_stable(draft) if phase in (Phase.IDLE, Phase.SUCCEEDED) else 0
+    yield _ready(context, phase, reason, message)
+    lacking = _lacking_stable(context) if phase in (Phase.IDLE, Phase.SUCCEEDED) else 0
     moving = phase in _UNDER_WAY or bool(lacking)
-    stopped = _is_stalled(draft, phase)
+    stopped = _is_stalled(context, phase)
     waiting = phase is Phase.PAUSED and not stopped
     yield _said(ConditionType.RECONCILING, (moving or waiting) and not stopped, reason, message)
     yield _said(ConditionType.STALLED, stopped, reason, message if stopped else "")
     yield _said(ConditionType.PROGRESSING, phase in _UNDER_WAY, reason, message)
-    yield _healthy(draft)
-    yield _metrics(draft)
-    yield _weight(draft)
-    if draft.stage is Stage.OBSERVING:
-        yield _kept(draft)
-    for type_, why, text in reach_conditions(draft):
+    yield _healthy(context)
+    yield _metrics(context)
+    yield _weight(context)
+    if current_stage(context).kind is Stage.OBSERVING:
+        yield _kept(context)
+    for type_, why, text in reach_conditions(context):
         yield _said(type_, True, why, text)
-    if draft.observed.clock_uncertain:
+    if context.observed.clock_uncertain:
         text = "The API server's answers contradict each other about the time; nothing advances meanwhile."
         yield _said(ConditionType.CLOCK_IN_SYNC, None, Reason.CLOCK_UNCERTAIN, text)
-    elif draft.observed.clock_skewed:
+    elif context.observed.clock_skewed:
         text = "The clock of the operator's node differs from the API server's, whose time is used."
         yield _said(ConditionType.CLOCK_IN_SYNC, False, Reason.CLOCK_SKEWED, text)
-    if draft.status.stable_edited_at is not None:
-        yield _said(ConditionType.STABLE_EDITED, True, Reason.STABLE_TEMPLATE_CHANGED, edited_text(draft))
+    if context.status.stable_edited_at is not None:
+        yield _said(
+            ConditionType.STABLE_EDITED, True, Reason.STABLE_TEMPLATE_CHANGED, edited_text(context.status)
+        )
     paused = phase is Phase.PAUSED or reason == Reason.PAUSED_BY_SPEC
     yield _said(ConditionType.PAUSED, paused, reason if paused else "NotPaused", message if paused else "")
     for type_, wanted in (
@@ -115,47 +117,47 @@ def _all(draft: Draft) -> Iterator[_Said]:
         yield _said(type_, there, reason, message if there else "")
 
 
-def _is_stalled(draft: Draft, phase: Phase) -> bool:
+def _is_stalled(context: Context, phase: Phase) -> bool:
     """Nothing more will happen without a person."""
-    pause = draft.status.pause
+    pause = context.status.pause
     failed_validation = pause is not None and pause.reason == Reason.VALIDATION_FAILED
-    stuck = draft.stage is Stage.REVERTING and draft.status.reason in (
+    stuck = current_stage(context).kind is Stage.REVERTING and context.status.reason in (
         Reason.DEPLOYMENT_NOT_FOUND,
         Reason.WAITING_FOR_PODS,
     )
-    late = phase is Phase.PROGRESSING and draft.status.reason == Reason.DEADLINE_EXCEEDED
+    late = phase is Phase.PROGRESSING and context.status.reason == Reason.DEADLINE_EXCEEDED
     return phase in (Phase.ROLLED_BACK, Phase.INVALID) or failed_validation or stuck or late
 
 
-def _lacking_stable(draft: Draft) -> int:
+def _lacking_stable(context: Context) -> int:
     """Pods of the version in charge that are not ready."""
-    return max(0, draft.total - draft.stable.ready)
+    return max(0, context.total - context.stable.ready)
 
 
-def _ready(draft: Draft, phase: Phase, reason: str, message: str) -> _Said:
+def _ready(context: Context, phase: Phase, reason: str, message: str) -> _Said:
     if phase not in (Phase.IDLE, Phase.SUCCEEDED):
         return _said(ConditionType.READY, False, reason, message)
-    lacking = _lacking_stable(draft)
+    lacking = _lacking_stable(context)
     if lacking:
-        text = f"{draft.total - lacking} of {draft.total} pods of {draft.status.stable} are ready."
+        text = f"{context.total - lacking} of {context.total} pods of {context.status.stable} are ready."
         return _said(ConditionType.READY, False, Reason.WAITING_FOR_PODS, text)
     return _said(ConditionType.READY, True, reason, message)
 
 
-def _judging(draft: Draft) -> tuple[CriterionStatus, ...]:
+def _judging(context: Context) -> tuple[CriterionStatus, ...]:
     """Entries of criteria that are not dry runs."""
-    dry = {c.name for c in draft.spec.criteria if c.dry_run} if draft.spec else frozenset()
-    return tuple(entry for entry in draft.status.criteria if entry.name not in dry)
+    dry = {c.name for c in context.spec.criteria if c.dry_run}
+    return tuple(entry for entry in context.status.criteria if entry.name not in dry)
 
 
-def _healthy(draft: Draft) -> _Said:
-    entries = _judging(draft)
+def _healthy(context: Context) -> _Said:
+    entries = _judging(context)
     type_ = ConditionType.HEALTHY
     if not entries:
-        none = draft.spec is not None and not draft.spec.criteria
+        none = context.spec_valid and not context.spec.criteria
         return _said(type_, None, Reason.NO_CRITERIA if none else Reason.NOT_EVALUATED)
     failing = [entry for entry in entries if entry.state is CriterionState.FAIL or entry.breached]
-    serious = [entry for entry in failing if entry.name not in _warning_names(draft.spec)]
+    serious = [entry for entry in failing if entry.name not in _warning_names(context.spec)]
     if serious:
         return _said(type_, False, Reason.CRITERION_BREACHED, _listed(serious))
     if failing:
@@ -164,16 +166,16 @@ def _healthy(draft: Draft) -> _Said:
     if all(entry.state is CriterionState.PENDING for entry in entries):
         return _said(type_, None, Reason.NOT_EVALUATED)
     if unknown:
-        return _said(type_, None, _data_reason(draft, unknown), _listed(unknown))
+        return _said(type_, None, _data_reason(context, unknown), _listed(unknown))
     return _said(type_, True, Reason.ALL_PASS, "Every criterion passes.")
 
 
-def _warning_names(spec: ModelRolloutSpec | None) -> frozenset[str]:
-    return frozenset(c.name for c in spec.criteria if c.on_breach is OnBreach.WARN) if spec else frozenset()
+def _warning_names(spec: ModelRolloutSpec) -> frozenset[str]:
+    return frozenset(c.name for c in spec.criteria if c.on_breach is OnBreach.WARN)
 
 
-def _metrics(draft: Draft) -> _Said:
-    entries = draft.status.criteria
+def _metrics(context: Context) -> _Said:
+    entries = context.status.criteria
     type_ = ConditionType.METRICS_AVAILABLE
     if not entries:
         return _said(type_, None, Reason.NOT_EVALUATED)
@@ -181,13 +183,13 @@ def _metrics(draft: Draft) -> _Said:
         return _said(type_, None, Reason.NOT_EVALUATED)
     without = [e for e in entries if e.state in (CriterionState.ERROR, CriterionState.NO_DATA)]
     if without:
-        return _said(type_, False, _data_reason(draft, without), _listed(without))
+        return _said(type_, False, _data_reason(context, without), _listed(without))
     return _said(type_, True, "Available", "Every criterion has data.")
 
 
-def _data_reason(draft: Draft, entries: list[CriterionStatus]) -> Reason:
+def _data_reason(context: Context, entries: list[CriterionStatus]) -> Reason:
     if any(entry.state is CriterionState.ERROR for entry in entries):
-        outage = draft.observed.metrics_error is not None
+        outage = context.observed.metrics_error is not None
         return Reason.PROMETHEUS_UNAVAILABLE if outage else Reason.QUERY_FAILED
     return Reason.NO_DATA
 
@@ -196,9 +198,9 @@ def _listed(entries: list[CriterionStatus]) -> str:
     return "; ".join(f"{entry.name}: {entry.message}" for entry in entries)
 
 
-def _kept(draft: Draft) -> _Said:
+def _kept(context: Context) -> _Said:
     """What of stable could take over at once; only asked while the candidate is observed."""
-    type_, stable, wanted = ConditionType.STABLE_KEPT, draft.stable, wanted_pods(draft)
+    type_, stable, wanted = ConditionType.STABLE_KEPT, context.stable, wanted_pods(context)
     if not wanted:
         return _said(type_, False, "NotAskedFor", "spec.observation asks to keep no pods of stable.")
     if not stable.can_park:
@@ -209,21 +211,23 @@ def _kept(draft: Draft) -> _Said:
     return _said(type_, kept, Reason.PARKED if kept else Reason.PARKING, text)
 
 
-def _weight(draft: Draft) -> _Said:
-    type_, stage, step = ConditionType.WEIGHT_REACHED, draft.stage, draft.status.step
-    target = target_of(draft)
-    if draft.observed.stale:
+def _weight(context: Context) -> _Said:
+    type_, step, rules = ConditionType.WEIGHT_REACHED, context.status.step, current_stage(context)
+    target, stage = rules.target(), rules.kind
+    if context.observed.stale:
         return _said(type_, None, Reason.CACHE_STALE, "The ready pods are not known as they are now.")
     if stage in (Stage.NONE, Stage.REVERTING):
-        done = draft.candidate.ready == 0 or draft.status.run is None or draft.candidate is draft.stable
+        done = (
+            context.candidate.ready == 0 or context.status.run is None or context.candidate is context.stable
+        )
         at_stable = stage is Stage.NONE and done
         return _said(type_, at_stable, "AllOnStable" if at_stable else Reason.SCALING)
-    reached = weight_reached(draft)
+    reached = rules.weight_reached()
     if stage is Stage.STEP and step is not None and 0 < step.weight < 100:
-        total = draft.total
+        total = context.total
         achievable = achievable_weight(total, step.weight)
-        if achievable != step.weight and draft.spec is not None:
-            exact = exact_replicas(s.weight for s in draft.spec.steps)
+        if achievable != step.weight and context.spec_valid:
+            exact = exact_replicas(s.weight for s in context.spec.steps)
             text = (
                 f"{step.weight}% of {total} pods is {achievable:g}% in whole pods "
                 f"({candidate_count(total, step.weight)}); with replicas: {exact} every step would be exact."

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from modelrollout.api.conditions import Phase
 from modelrollout.api.status import ModelRolloutStatus
-from modelrollout.decision.context import Draft, Stage
+from modelrollout.decision.context import Stage
+from modelrollout.decision.draft import Draft
 
 _SURELY_SEEN = timedelta(minutes=1)
 """After this long a copy that is not there was deleted; before, the watch may not have told of it."""
@@ -31,7 +32,7 @@ def forget_deleted(draft: Draft) -> None:
 
 def unneeded(draft: Draft) -> tuple[str, ...]:
     """Copies to delete: at rest those beyond spec.revisionHistoryLimit, at the end all but what serves."""
-    status, spec = draft.status, draft.spec
+    status = draft.status
     serving = {status.stable}
     if draft.observed.deleting:
         if not draft.finalized:
@@ -39,8 +40,8 @@ def unneeded(draft: Draft) -> tuple[str, ...]:
         if draft.stage is not Stage.NONE and status.run is not None:
             serving.add(status.run.candidate)  # there is no stable version that could serve in its place
         keep = 0
-    elif draft.stage is Stage.NONE and spec is not None and status.phase is not Phase.INVALID:
-        keep = spec.revision_history_limit
+    elif draft.stage is Stage.NONE and draft.context.spec_valid and status.phase is not Phase.INVALID:
+        keep = draft.spec.revision_history_limit
     else:
         return ()
     old = [one for one in status.owned if one.name in draft.observed.copies and one.name not in serving]

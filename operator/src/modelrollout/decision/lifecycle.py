@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelrollout.api.conditions import Phase, Reason
+from modelrollout.api.durations import Duration
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import (
     HistoryEntry,
@@ -14,12 +15,35 @@ from modelrollout.api.status import (
     RunStatus,
     StepStatus,
 )
-from modelrollout.decision import validation
-from modelrollout.decision.context import Draft
-from modelrollout.decision.names import fingerprint, run_id
+from modelrollout.decision import validation_jobs
+from modelrollout.decision.draft import Draft
+from modelrollout.decision.names import candidate_deployment, fingerprint, run_id
+from modelrollout.decision.stages import (
+    BeginValidations,
+    EnterStep,
+    FinishRollback,
+    Next,
+    Observe,
+    Succeed,
+)
 
 _OWNED_LIMIT = 50
 _PASSED_OVER = "The run went on without it."
+
+
+def go_on(draft: Draft, next_: Next) -> None:
+    """Do what comes after a stage."""
+    match next_:
+        case EnterStep(index=index):
+            enter_step(draft, index)
+        case BeginValidations():
+            begin_validations(draft)
+        case Observe(duration=duration):
+            start_observation(draft, duration)
+        case Succeed():
+            succeed(draft)
+        case FinishRollback(rollback=rollback):
+            finish_rollback(draft, rollback)
 
 
 def start_run(
@@ -28,8 +52,7 @@ def start_run(
     """Begin a run of what spec.candidate asks for, with fresh clocks and nothing of the last run."""
     spec, observed = draft.spec, draft.observed
     draft.set(rolled_back_from=None)
-    name = draft.candidate_name
-    assert spec is not None and name is not None
+    name = candidate_deployment(observed.name, spec.candidate, draft.status)
     digest = fingerprint(spec.candidate)
     stable = draft.status.stable or (draft.status.run.candidate if draft.status.run else None)
     run = RunStatus(
@@ -62,8 +85,7 @@ def enter_step(draft: Draft, index: int, *, quietly: bool = False) -> None:
     Validations that were passed over are ended: nobody follows them any more.
     """
     spec = draft.spec
-    assert spec is not None
-    validation.cancel_all(draft, _PASSED_OVER)
+    validation_jobs.cancel_all(draft, _PASSED_OVER)
     weight, count = spec.steps[index].weight, len(spec.steps)
     draft.set(
         step=StepStatus(
@@ -93,7 +115,7 @@ def start_rollback(
     """Begin the return to stable; False if the run has no stable version to return to."""
     if draft.status.stable is None:
         return False
-    validation.cancel_all(draft)
+    validation_jobs.cancel_all(draft)
     rollback = RollbackStatus(
         started_at=draft.now,
         reason=reason,
@@ -113,10 +135,8 @@ def start_rollback(
     return True
 
 
-def finish_rollback(draft: Draft) -> None:
+def finish_rollback(draft: Draft, rollback: RollbackStatus) -> None:
     """All traffic is on stable: the run is over."""
-    rollback = draft.status.rollback
-    assert rollback is not None
     run = draft.run.model_copy(update={"finished_at": draft.now, "result": rollback.result})
     draft.set(run=run, step=None, observation=None)
     # One that is set already was asked for during the rollback, and aborted.
@@ -135,20 +155,25 @@ def finish_rollback(draft: Draft) -> None:
     draft.say(Reason.ROLLED_BACK, text, criterion=rollback.criterion, announcement=Announcement.ROLLED_BACK)
 
 
-def start_observation(draft: Draft) -> None:
+def start_observation(draft: Draft, duration: Duration) -> None:
     """The candidate serves everything; stable is ready to come back."""
-    spec = draft.spec
-    assert spec is not None and spec.observation is not None
-    validation.cancel_all(draft, _PASSED_OVER)  # its step may have been taken out of the spec
+    validation_jobs.cancel_all(draft, _PASSED_OVER)  # its step may have been taken out of the spec
     draft.set(observation=ObservationStatus(started_at=draft.now), criteria=())
-    text = f"{draft.run.candidate} serves everything and is watched for {spec.observation.duration}."
+    text = f"{draft.run.candidate} serves everything and is watched for {duration}."
     draft.enter(Phase.OBSERVING, Reason.OBSERVING, text)
     draft.say(Reason.OBSERVING, text, announcement=Announcement.STEP)
 
 
+def begin_validations(draft: Draft) -> None:
+    """Validations come before the first step."""
+    draft.change_run(stage_at=draft.now)
+    validation_jobs.begin(draft, 0)
+    draft.enter(Phase.VALIDATING, Reason.VALIDATING, "Validations run before the first step.")
+
+
 def succeed(draft: Draft) -> None:
     """The candidate becomes the stable version."""
-    validation.cancel_all(draft, _PASSED_OVER)
+    validation_jobs.cancel_all(draft, _PASSED_OVER)
     run = draft.run
     before = draft.status.stable or run.stable
     first = before is None
@@ -184,4 +209,4 @@ def _record(draft: Draft, result: RunResult, reason: str, message: str, *, befor
         started_at=run.started_at,
         finished_at=draft.now,
     )
-    draft.status = draft.status.with_history(entry)
+    draft.replace_status(draft.status.with_history(entry))

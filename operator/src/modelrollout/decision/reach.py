@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from modelrollout.api.conditions import ConditionStatus, ConditionType, Reason, get_condition
-from modelrollout.api.status import ModelRolloutStatus, RunResult
-from modelrollout.decision.context import Blocker, Draft, Stage
+from modelrollout.api.status import ModelRolloutStatus, RunResult, RunStatus
+from modelrollout.decision.context import Blocker, Context, Stage
+from modelrollout.decision.draft import Draft
 from modelrollout.decision.types import Scale
 
 NAMED: Final = 5
@@ -21,11 +22,11 @@ _TYPES: Final = (
 )
 
 
-def reach_conditions(draft: Draft) -> Iterator[tuple[ConditionType, Reason | str, str]]:
+def reach_conditions(context: Context) -> Iterator[tuple[ConditionType, Reason | str, str]]:
     """The conditions of this kind that are true now: type, reason and message."""
-    observed = draft.observed
+    observed = context.observed
     if observed.foreign:
-        yield ConditionType.FOREIGN_ENDPOINTS, Reason.FOREIGN_ENDPOINTS, _foreign_text(draft)
+        yield ConditionType.FOREIGN_ENDPOINTS, Reason.FOREIGN_ENDPOINTS, _foreign_text(context)
     if observed.uneven:
         text = " ".join(problem.message for problem in observed.uneven)
         yield ConditionType.UNEVEN_TRAFFIC, observed.uneven[0].reason, text
@@ -37,10 +38,10 @@ def reach_conditions(draft: Draft) -> Iterator[tuple[ConditionType, Reason | str
         yield ConditionType.CACHE_STALE, Reason.CACHE_STALE, text
 
 
-def _foreign_text(draft: Draft) -> str:
-    foreign = draft.observed.foreign
+def _foreign_text(context: Context) -> str:
+    foreign = context.observed.foreign
     named = ", ".join(foreign[:NAMED]) + (f" and {len(foreign) - NAMED} more" if len(foreign) > NAMED else "")
-    own = sum(draft.workload(name).ready for name in own_deployments(draft))
+    own = sum(context.workload(name).ready for name in own_deployments(context))
     total = own + len(foreign)
     return (
         f"{len(foreign)} of the {total} ready endpoints of the Service ({100 * len(foreign) / total:.0f}% of "
@@ -49,25 +50,25 @@ def _foreign_text(draft: Draft) -> str:
     )
 
 
-def own_deployments(draft: Draft) -> tuple[str, ...]:
+def own_deployments(context: Context) -> tuple[str, ...]:
     """Deployments whose pods may be behind the Service: stable, the candidate and the version before."""
-    status, run = draft.status, draft.status.run
+    status, run = context.status, context.status.run
     named = (
-        draft.stable.name,
-        draft.observed.candidate_name,
+        context.stable.name,
+        context.observed.candidate_name,
         status.previous_stable,
         *((run.candidate, run.stable) if run is not None else ()),
     )
     return tuple(dict.fromkeys(name for name in named if name))
 
 
-def reach_blockers(draft: Draft) -> Iterator[Blocker]:
+def reach_blockers(context: Context, run: RunStatus) -> Iterator[Blocker]:
     """What keeps every stage from ending: the weight that clients see is not known, or not the plan's."""
-    if draft.observed.stale:
-        kinds = ", ".join(text.partition(":")[0] for text in draft.observed.stale)
+    if context.observed.stale:
+        kinds = ", ".join(text.partition(":")[0] for text in context.observed.stale)
         yield Blocker(reason=Reason.CACHE_STALE, message=f"a current view of the cluster ({kinds})")
-    if draft.observed.foreign and not draft.run.skip_analysis:
-        count = len(draft.observed.foreign)
+    if context.observed.foreign and not run.skip_analysis:
+        count = len(context.observed.foreign)
         text = (
             f"the Service to reach no pods of other workloads ({count} now; see condition ForeignEndpoints)"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelrollout.api.unreported import UNREPORTED_LIMIT, UnreportedTransition
-from modelrollout.decision.context import Draft
+from modelrollout.decision.draft import Draft
 
 
 def remember_unreported(draft: Draft) -> None:

@@ -13,17 +13,17 @@ from modelrollout.api.status import (
     PodsStatus,
     WeightStatus,
 )
-from modelrollout.decision import copies, holds, phases, replicas, validation
-from modelrollout.decision.blockers import blockers, target_of
+from modelrollout.decision import copies, holds, replicas, validation, validation_jobs
 from modelrollout.decision.conditions import derive_conditions
-from modelrollout.decision.context import Draft, Stage
-from modelrollout.decision.evaluation import Evaluation, due_baselines, due_criteria
+from modelrollout.decision.context import Stage
+from modelrollout.decision.draft import Draft
+from modelrollout.decision.evaluation import due_baselines, due_criteria
+from modelrollout.decision.measured import Evaluation
 from modelrollout.decision.names import shadow_name, shadow_version
 from modelrollout.decision.reach import announce_reach, steady_scales
-from modelrollout.decision.replicas import Counts
 from modelrollout.decision.reporting import remember_unreported
-from modelrollout.decision.standby import kept_pods, serving
-from modelrollout.decision.types import Decision, Scale, ShadowCopy, Workload
+from modelrollout.decision.types import Decision, Scale, ShadowCopy
+from modelrollout.decision.waiting import all_blockers, show_waiting
 
 _RETRY = timedelta(seconds=5)
 """How soon a return to stable looks again where no change wakes it."""
@@ -38,22 +38,23 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
     announce_reach(draft, old)
     remember_unreported(draft)
     status = old if draft.status is old or draft.status == old else draft.status
-    draft.status = status
+    draft.replace_status(status)
+    spec = draft.spec if draft.context.spec_valid else None
     verdicts = evaluation.verdicts if evaluation is not None else {}
     return Decision(
         status=status,
         scales=steady_scales(draft, _scales(draft)),
         create_candidate=_wants_copy(draft),
-        jobs=() if status.phase is Phase.INVALID else validation.job_requests(draft),
+        jobs=() if status.phase is Phase.INVALID else validation_jobs.job_requests(draft),
         delete_jobs=tuple(draft.delete_jobs),
         delete_copies=copies.unneeded(draft),
         transitions=tuple(draft.transitions),
-        evaluate=due_criteria(draft.spec, status),
-        record_baseline=due_baselines(draft.spec, status),
+        evaluate=due_criteria(spec, status),
+        record_baseline=due_baselines(spec, status),
         blocking_criteria=tuple(name for name, verdict in verdicts.items() if verdict.holds),
         shadow=_shadow(draft),
-        parked=draft.stable.name if kept_pods(draft) else None,
-        serving=serving(draft),
+        parked=draft.stable.name if draft.rules.kept_pods() else None,
+        serving=draft.rules.serving(),
         requeue_after=_requeue(draft, evaluation),
         finalized=draft.finalized,
     )
@@ -68,9 +69,9 @@ def _refresh(draft: Draft, evaluation: Evaluation) -> None:
         return
     draft.set(criteria=evaluation.fresh)
     if draft.stage is not Stage.REVERTING and draft.status.phase is not Phase.INVALID:
-        draft.found = blockers(draft, evaluation)
+        draft.found = all_blockers(draft, evaluation)
         if draft.found:
-            phases.show_waiting(draft, draft.found)
+            show_waiting(draft, draft.found)
     _describe(draft)
 
 
@@ -81,14 +82,14 @@ def _describe(draft: Draft) -> None:
         "pods": _pods(draft),
         "observed_generation": draft.observed.generation,
         "candidate": _candidate_name(draft),
-        "replicas": draft.stable.pods - draft.stable.parked + _other(draft).pods,
+        "replicas": draft.stable.pods - draft.stable.parked + draft.context.other.pods,
         "selector": draft.observed.selector or draft.status.selector,
     }
     status = draft.status
     changed = {name: value for name, value in changes.items() if getattr(status, name) != value}
     if changed:
         draft.set(**changed)
-    conditions = derive_conditions(draft)
+    conditions = derive_conditions(draft.context)
     if conditions is not draft.status.conditions:
         draft.set(conditions=conditions)
 
@@ -99,65 +100,25 @@ def _candidate_name(draft: Draft) -> str | None:
     return draft.status.run.candidate
 
 
-def _other(draft: Draft) -> Workload:
-    """The Deployment beside the stable one: the candidate, or the previous version."""
-    run, stable = draft.status.run, draft.stable
-    name = run.candidate if run is not None and run.candidate != stable.name else draft.status.previous_stable
-    return draft.workload(name if name != stable.name else None)
-
-
 def _weight(draft: Draft) -> WeightStatus:
-    stage, step, total = draft.stage, draft.status.step, draft.total
+    stage, total = draft.stage, draft.total
     if stage is Stage.NONE and draft.status.phase is Phase.SUCCEEDED:
         seen = replicas.observed_weight(draft.workload(None), draft.stable, len(draft.observed.foreign))
         return WeightStatus(desired=100, achievable=100.0, observed=seen)
-    desired = 0
-    if stage is Stage.OBSERVING:
-        desired = 100
-    elif stage is Stage.STEP and step is not None:
-        desired = step.weight
+    desired = draft.rules.weight()
     return WeightStatus(
         desired=desired,
         achievable=replicas.achievable_weight(total, desired),
-        observed=replicas.observed_weight(draft.stable, _other(draft), len(draft.observed.foreign)),
+        observed=replicas.observed_weight(draft.stable, draft.context.other, len(draft.observed.foreign)),
     )
 
 
 def _pods(draft: Draft) -> PodsStatus:
-    target = target_of(draft)
+    target = draft.rules.target()
     return PodsStatus(
         stable=PodCounts(desired=target.stable, ready=draft.stable.ready),
-        candidate=PodCounts(desired=target.candidate, ready=_other(draft).ready),
+        candidate=PodCounts(desired=target.candidate, ready=draft.context.other.ready),
     )
-
-
-def _revert_counts(draft: Draft, other: Workload) -> Counts:
-    """The next counts on the way back to stable; the spec may be one that cannot be read."""
-    spec, stable, total = draft.spec, draft.stable, draft.total
-    minimum, immediate = -(-total // 2), False
-    if spec is not None:
-        limits = replicas.limits_of(total, spec.capacity)
-        minimum = replicas.minimum_ready(total, spec.rollback.min_capacity, limits)
-        immediate = spec.rollback.immediate
-    return replicas.revert_counts(
-        total=total, minimum=minimum, immediate=immediate, stable=stable, candidate=other
-    )
-
-
-def _counts(draft: Draft) -> Counts:
-    """The next counts of stable and the other Deployment."""
-    spec, stable, other = draft.spec, draft.stable, _other(draft)
-    total = draft.total
-    if draft.stage is Stage.REVERTING:
-        return replicas.without_unparking(_revert_counts(draft, other), total=total, stable=stable)
-    if spec is None:
-        return Counts(stable=stable.desired, candidate=other.desired)
-    kept = kept_pods(draft)
-    if kept:
-        return Counts(stable=kept, candidate=total)
-    limits = replicas.limits_of(total, spec.capacity)
-    target = target_of(draft).candidate
-    return replicas.next_counts(total=total, target=target, limits=limits, stable=stable, candidate=other)
 
 
 def _scales(draft: Draft) -> tuple[Scale, ...]:
@@ -165,7 +126,7 @@ def _scales(draft: Draft) -> tuple[Scale, ...]:
     stage, status = draft.stage, draft.status
     if stage is not Stage.REVERTING and (status.phase is Phase.INVALID or draft.observed.deleting):
         return _scale_at_rest(draft)
-    counts, stable, other = _counts(draft), draft.stable, _other(draft)
+    counts, stable, other = draft.rules.counts(), draft.stable, draft.context.other
     scales = []
     for workload, count in ((stable, counts.stable), (other, counts.candidate)):
         if workload.exists and workload.desired != count:
@@ -179,7 +140,7 @@ def _scales(draft: Draft) -> tuple[Scale, ...]:
 def _scale_at_rest(draft: Draft) -> tuple[Scale, ...]:
     """With a problem of the candidate alone stable still follows spec.replicas, as an autoscaler sets it."""
     stable, follows = draft.stable, draft.stable_usable and not draft.observed.deleting
-    if draft.stage is not Stage.NONE or draft.spec is None or not follows or not stable.exists:
+    if draft.stage is not Stage.NONE or not draft.context.spec_valid or not follows or not stable.exists:
         return ()
     if draft.status.stable is None or stable.desired == draft.total:
         return ()
@@ -193,15 +154,15 @@ def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
         return
     if draft.observed.stale:
         return  # what is seen may be from before the count was set
-    if kept_pods(draft):
+    if draft.rules.kept_pods():
         return  # what is kept is beyond the counts that are compared here
     if draft.status.phase is Phase.INVALID or draft.stage not in (Stage.NONE, Stage.STEP, Stage.OBSERVING):
         return
-    target = target_of(draft)
+    target = draft.rules.target()
     for count, wanted in ((pods.stable, target.stable), (pods.candidate, target.candidate)):
         if count.desired != wanted or count.ready != wanted:
             return  # not there yet, so a different count is on its way
-    for workload, wanted in ((draft.stable, target.stable), (_other(draft), target.candidate)):
+    for workload, wanted in ((draft.stable, target.stable), (draft.context.other, target.candidate)):
         if workload.exists and workload.desired != wanted:
             text = f"{workload.name} was scaled to {workload.desired}; it is set back to {wanted}."
             draft.say(Reason.DRIFT_CORRECTED, text, warning=True)
@@ -210,7 +171,7 @@ def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
 def _wants_copy(draft: Draft) -> bool:
     """Whether the operator has to make the candidate's Deployment now."""
     spec, stage = draft.spec, draft.stage
-    if spec is None or not spec.candidate.is_copy or draft.status.phase is Phase.INVALID:
+    if not draft.context.spec_valid or not spec.candidate.is_copy or draft.status.phase is Phase.INVALID:
         return False
     if stage in (Stage.NONE, Stage.REVERTING) or draft.observed.deleting:
         return False
@@ -219,13 +180,10 @@ def _wants_copy(draft: Draft) -> bool:
 
 def _shadow(draft: Draft) -> ShadowCopy | None:
     """The copy outside the Service, for the shadow phase and for validations before the first step."""
-    spec, stage, run = draft.spec, draft.stage, draft.status.run
-    if spec is None or run is None or draft.observed.deleting:
+    spec, run = draft.spec, draft.status.run
+    if not draft.context.spec_valid or run is None or draft.observed.deleting:
         return None
-    needed = stage is Stage.SHADOW or (
-        stage is Stage.FIRST_VALIDATION and bool(validation.validations_before(spec, 0))
-    )
-    if not needed or (run.template is None and not draft.candidate.exists):
+    if not draft.rules.needs_copy() or (run.template is None and not draft.candidate.exists):
         return None  # what is to be copied is not there yet
     pods = spec.shadow.replicas if spec.shadow is not None else 1
     name = shadow_name(draft.observed.name)
@@ -242,7 +200,7 @@ def _requeue(draft: Draft, evaluation: Evaluation | None) -> timedelta | None:
     """When the clock alone next changes something."""
     if draft.stage is Stage.REVERTING:
         return _RETRY
-    if draft.stage is Stage.NONE or draft.spec is None:
+    if draft.stage is Stage.NONE or not draft.context.spec_valid:
         return None
     if draft.fresh_wanted:
         return timedelta()
@@ -251,19 +209,19 @@ def _requeue(draft: Draft, evaluation: Evaluation | None) -> timedelta | None:
 
 
 def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
-    spec, now, interval = draft.spec, draft.now, draft.interval
-    assert spec is not None
+    spec, now, interval = draft.spec, draft.now, draft.context.interval
+    rules = draft.run_rules
     if due_criteria(spec, draft.status) or due_baselines(spec, draft.status):
         measured = [v.at for v in evaluation.verdicts.values() if v.at] if evaluation else []
         age = now - max(measured) if measured else timedelta()
         yield interval - age if timedelta() <= age < interval else interval
-    left = phases.deadline_of(draft)
+    left = rules.time_left()
     if left is not None and left > timedelta():
         yield left  # a first version that is late has no way back: nothing happens by the clock
     held = holds.left_of(draft)
     if held is not None and held > timedelta():
         yield held
-    if draft.stage in (Stage.SHADOW, Stage.FIRST_VALIDATION) and draft.run.started_at == now:
+    if rules.looks_again and rules.run.started_at == now:
         yield _RETRY  # the copy was not looked at in the tick in which the run began
     late = validation.next_timeout(spec, draft.status, now)
     if late is not None:

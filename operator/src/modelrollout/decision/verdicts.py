@@ -106,7 +106,7 @@ def _measure(
     limit = criterion_limit(criterion, reference)
     if limit is None:
         return _no_data(criterion, sample, missing)
-    return _compare(criterion, sample, limit, reference)
+    return _compare(criterion, replace(sample, reference=reference), value, limit)
 
 
 def _reference(
@@ -129,12 +129,11 @@ def _reference(
     return sample.reference, ""
 
 
-def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, reference: float | None) -> Verdict:
+def _compare(criterion: Criterion, sample: Sample, value: float, limit: CriterionLimit) -> Verdict:
     """A value against its limit, by itself or by its confidence bounds."""
-    value, count, least = sample.value, sample.count, criterion.min_samples
-    assert value is not None
+    count, least = sample.count, criterion.min_samples
     enough = count is not None and count >= least
-    low = high = value
+    bounds = (value, value)
     if criterion.confidence is None or count is None:
         if least and not enough:
             known = "an unknown number of" if count is None else f"{count:.6g}"
@@ -144,24 +143,12 @@ def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, refere
         text = f"confidence needs a ratio from 0 to 1, but the value is {seen}: remove confidence."
         return Verdict(state=CriterionState.ERROR, action=criterion.on_breach, at=sample.at, message=text)
     else:
-        low, high = wilson_bounds(value, count, criterion.confidence)
-    state, action, sure = CriterionState.PASS, criterion.on_breach, ""
-    if low > limit.high or high < limit.low:
-        state = CriterionState.FAIL
-    elif limit.doubts(high):
-        state, action = CriterionState.FAIL, OnBreach.PAUSE
-    elif not is_finite(value):
-        state, sure = CriterionState.NO_DATA, "An infinite value is no measurement. "
-    else:
-        within = limit.allows(low) and limit.allows(high) and not limit.doubts(low)
-        by_count = bool(least) and enough and limit.allows(value) and not limit.doubts(value)
-        if not (within or by_count):
-            state = CriterionState.NO_DATA
-            sure = f"Too few samples to be {(criterion.confidence or 0) * 100:.4g}% sure. "
+        bounds = wilson_bounds(value, count, criterion.confidence)
+    state, action, sure = _against(criterion, limit, value, bounds, by_count=bool(least) and enough)
     return Verdict(
         state=state,
         value=value,
-        reference=reference,
+        reference=sample.reference,
         limit=limit.text,
         samples=count,
         message=f"{sure}Seen {format_value(criterion, value)}, expected {limit.text}.",
@@ -170,6 +157,27 @@ def _compare(criterion: Criterion, sample: Sample, limit: CriterionLimit, refere
         suspect=state is CriterionState.FAIL,
         at=sample.at,
     )
+
+
+def _against(
+    criterion: Criterion, limit: CriterionLimit, value: float, bounds: tuple[float, float], *, by_count: bool
+) -> tuple[CriterionState, OnBreach, str]:
+    """Return state, action of a breach, and what to say before the value.
+
+    `by_count`: there are enough samples, so the value itself counts.
+    """
+    low, high = bounds
+    if low > limit.high or high < limit.low:
+        return CriterionState.FAIL, criterion.on_breach, ""
+    if limit.doubts(high):
+        return CriterionState.FAIL, OnBreach.PAUSE, ""
+    if not is_finite(value):
+        return CriterionState.NO_DATA, criterion.on_breach, "An infinite value is no measurement. "
+    within = limit.allows(low) and limit.allows(high) and not limit.doubts(low)
+    if within or (by_count and limit.allows(value) and not limit.doubts(value)):
+        return CriterionState.PASS, criterion.on_breach, ""
+    sure = f"Too few samples to be {(criterion.confidence or 0) * 100:.4g}% sure. "
+    return CriterionState.NO_DATA, criterion.on_breach, sure
 
 
 def _no_data(criterion: Criterion, sample: Sample, message: str, *, policy: bool = True) -> Verdict:

@@ -11,7 +11,7 @@ from modelrollout.api.conditions import Reason
 from modelrollout.api.status import ModelRolloutStatus, RolledBackCandidate
 from modelrollout.api.workload import Candidate
 from modelrollout.decision import pauses
-from modelrollout.decision.context import Draft
+from modelrollout.decision.draft import Draft
 from modelrollout.decision.names import fingerprint
 
 
@@ -21,7 +21,7 @@ def take_note(draft: Draft) -> None:
     if status.stable is not None and status.stable_template is None and draft.stable.template:
         draft.set(stable_template=draft.stable.template)
     if run.template is None and draft.candidate.template:
-        draft.set(run=run.model_copy(update={"template": draft.candidate.template}))
+        draft.change_run(template=draft.candidate.template)
 
 
 def candidate_changed(draft: Draft) -> bool:
@@ -60,15 +60,15 @@ def settle_stable(draft: Draft) -> None:
         return
     if stable_changed(draft):
         draft.set(stable_edited_at=draft.now)
-        draft.say(Reason.STABLE_TEMPLATE_CHANGED, edited_text(draft), warning=True)
+        draft.say(Reason.STABLE_TEMPLATE_CHANGED, edited_text(draft.status), warning=True)
     draft.set(stable_template=seen)
 
 
-def edited_text(draft: Draft) -> str:
+def edited_text(status: ModelRolloutStatus) -> str:
     """What happened to a stable version that was edited at rest, and what to do the next time."""
-    at = draft.status.stable_edited_at
+    at = status.stable_edited_at
     return (
-        f"The pod template of {draft.status.stable} was changed in place at "
+        f"The pod template of {status.stable} was changed in place at "
         f"{format_timestamp(at) if at else 'an unknown time'}: its Deployment replaces all pods by a rolling "
         "update, without steps and criteria. To roll out a change in steps, put it into another Deployment "
         "(or into spec.candidate.image or env) and name that in spec.candidate."
@@ -85,7 +85,7 @@ def was_stable(draft: Draft, name: str) -> bool:
 def rejected(draft: Draft) -> RolledBackCandidate | None:
     """The candidate that was rolled back, as long as the same spec and the same template are asked for."""
     entry, spec = draft.status.rolled_back_from, draft.spec
-    if entry is None or spec is None or not is_rejected(spec.candidate, draft.status):
+    if entry is None or not draft.context.spec_valid or not is_rejected(spec.candidate, draft.status):
         return None
     template = draft.workload(entry.candidate).template
     return None if entry.template and template and template != entry.template else entry
