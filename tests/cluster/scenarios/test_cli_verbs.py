@@ -273,7 +273,8 @@ def test_promote_ends_the_present_step_now(scene: Scene, plugin: Plugin) -> None
 @pytest.mark.usefixtures("operator")
 def test_pause_holds_and_resume_goes_on(scene: Scene, plugin: Plugin) -> None:
     scene.stage()
-    scene.apply(plan=m.steps(25, 50, duration="20s"))
+    first, second, last = m.steps(25, 50, duration="20s")
+    scene.apply(plan=[first, {**second, "duration": "1h"}, last])  # seen however late somebody looks
     reached = _seconds(scene.at_weight(25)["step"]["reachedAt"])
     assert plugin.run("pause", "emotion").stdout.startswith("emotion: Paused. Paused by ")
     time.sleep(max(0.0, reached + 22 - time.time()))

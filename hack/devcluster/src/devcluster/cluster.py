@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from devcluster import tools
+from devcluster import kept, tools
 from devcluster.errors import CommandError, NotReadyError, UsageError
 from devcluster.ports import free_ports
 from devcluster.processes import run
@@ -139,17 +139,20 @@ class Cluster:
         content_type: str = "application/json",
     ) -> tuple[int, str]:
         """Return one HTTPS request with the kubeconfig's client certificate: status code and body."""
-        address = urlsplit(self.server)
-        connection = HTTPSConnection(
-            address.hostname or "", address.port or 443, timeout=timeout, context=self.ssl_context()
-        )
-        with contextlib.closing(connection):
-            payload = None if body is None else json.dumps(body)
-            connection.request(
-                method, path, payload, {"Content-Type": content_type, "Accept": "application/json"}
-            )
+        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        if method == "GET" and body is None:
+            key = (self.server, str(self.kubeconfig), self.kubeconfig.stat().st_mtime_ns)
+            return kept.read(key, lambda: self._connection(timeout), path, headers, timeout)
+        with contextlib.closing(self._connection(timeout)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             return response.status, response.read().decode(errors="replace")
+
+    def _connection(self, timeout: float) -> HTTPSConnection:
+        address = urlsplit(self.server)
+        return HTTPSConnection(
+            address.hostname or "", address.port or 443, timeout=timeout, context=self.ssl_context()
+        )
 
     def wait_for_api(self, *, timeout: float = 60) -> None:
         """Wait until /readyz answers `ok`; NotReadyError with the last answer otherwise."""
