@@ -281,10 +281,7 @@ class IntOrPercent:
 def _plain(
     cls: type[Any], *accepted: type, write: Callable[[Any], object] | None = None
 ) -> core_schema.CoreSchema:
-    """Core schema of a scalar class.
-
-    Built from any of the accepted JSON types, written back as it was read.
-    """
+    """Return the schema of a scalar: made of any of the accepted JSON types, written as it was read."""
 
     def validate(value: object) -> object:
         if isinstance(value, cls):

@@ -17,7 +17,7 @@ from modelrollout.decision.measured import Evaluation
 from modelrollout.decision.reach import was_stale
 from modelrollout.decision.result import finish
 from modelrollout.decision.settle import settle
-from modelrollout.decision.stages import Rollback, RunRules, Tracked
+from modelrollout.decision.stages import RollbackStage, RunRules, Tracked
 from modelrollout.decision.types import Decision, Observation
 from modelrollout.decision.waiting import all_blockers, show_waiting
 
@@ -61,7 +61,7 @@ def _look(draft: Draft) -> Evaluation | None:
     found = problems.problems_of(draft)
     draft.stable_usable = all(problem.candidate_only for problem in found)
     match draft.rules:
-        case Rollback() as rules:
+        case RollbackStage() as rules:
             _roll_back(draft, rules)
             return None
         case _ if found:
@@ -156,7 +156,7 @@ def _restart_deadlines(draft: Draft) -> None:
         draft.set(**changes)
 
 
-def _roll_back(draft: Draft, rules: Rollback) -> None:
+def _roll_back(draft: Draft, rules: RollbackStage) -> None:
     """Show how far it is; end the run when all traffic is on stable."""
     reason, text = rules.shown()
     if reason == Reason.CANNOT_UNPARK and draft.status.reason != reason:
@@ -172,7 +172,7 @@ def _delete(draft: Draft) -> None:
         text = "The ModelRollout is being deleted."
         lifecycle.start_rollback(draft, reason=Reason.DELETED, message=text, result=RunResult.ABORTED)
     rules = draft.rules
-    if isinstance(rules, Rollback):
+    if isinstance(rules, RollbackStage):
         _roll_back(draft, rules)
     unreachable = draft.stage is Stage.REVERTING and not draft.stable.exists
     first_version = draft.stage is not Stage.NONE and draft.status.stable is None

@@ -20,22 +20,22 @@ from modelrollout.decision.stages.base import (
     Succeed,
     Tracked,
 )
-from modelrollout.decision.stages.baseline import Baseline
-from modelrollout.decision.stages.observation import Observation
-from modelrollout.decision.stages.rest import Rest
-from modelrollout.decision.stages.rollback import Rollback
-from modelrollout.decision.stages.shadow import Shadow
-from modelrollout.decision.stages.step import Step
-from modelrollout.decision.stages.validation import Validation
+from modelrollout.decision.stages.baseline import BaselineStage
+from modelrollout.decision.stages.observation import ObservationStage
+from modelrollout.decision.stages.rest import RestStage
+from modelrollout.decision.stages.rollback import RollbackStage
+from modelrollout.decision.stages.shadow import ShadowStage
+from modelrollout.decision.stages.step import StepStage
+from modelrollout.decision.stages.validation import ValidationStage
 
 STAGES: Final[tuple[type[RunRules], ...]] = (
-    Rollback,  # wins over all: nothing may keep traffic from returning
-    Observation,  # its step is in status still
-    Step,
+    RollbackStage,  # wins over all: nothing may keep traffic from returning
+    ObservationStage,  # its step is in status still
+    StepStage,
     # Before the first step nothing in status says which stage it is: the first one that is not done.
-    Baseline,
-    Shadow,
-    Validation,  # the rest
+    BaselineStage,
+    ShadowStage,
+    ValidationStage,  # the rest
 )
 """A run is in the first of these that its status fits. The order is the specification."""
 
@@ -44,13 +44,13 @@ def current_stage(context: Context) -> StageRules:
     """Return the stage, from the facts in status alone, so that no crash and no pause can lose it."""
     run = context.status.run
     if run is None or run.finished_at is not None:
-        return Rest(context=context)
+        return RestStage(context=context)
     found = (rules.of(context, run) for rules in STAGES)
-    return next((rules for rules in found if rules is not None), Rest(context=context))
+    return next((rules for rules in found if rules is not None), RestStage(context=context))
 
 
 def stage_of(spec: ModelRolloutSpec | None, status: ModelRolloutStatus) -> Stage:
-    """Return where the run is; None for an invalid spec."""
+    """Return where the run is. `spec`: None where it is invalid."""
     return current_stage(unobserved(spec, status)).kind
 
 
@@ -61,7 +61,7 @@ __all__ = [
     "FinishRollback",
     "Next",
     "Observe",
-    "Rollback",
+    "RollbackStage",
     "RunRules",
     "StageRules",
     "Succeed",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from modelrollout.api.conditions import Phase, Reason
-from modelrollout.api.spec import Baseline as BaselineSpec
+from modelrollout.api.spec import Baseline
 from modelrollout.api.status import BaselineStatus, RunStatus
 from modelrollout.decision.context import Blocker, Context, Stage, baseline_binds, baseline_criteria
 from modelrollout.decision.limits import is_finite, special_text
@@ -17,13 +17,13 @@ from modelrollout.decision.types import Sample, SampleState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Baseline(RunRules):
+class BaselineStage(RunRules):
     """Over as soon as every value that the run needs is recorded."""
 
     kind = Stage.BASELINE
     phase = Phase.VALIDATING
     no_promotion = "the baseline is being recorded; without it the comparisons have nothing"
-    wanted: BaselineSpec
+    wanted: Baseline
 
     @classmethod
     def of(cls, context: Context, run: RunStatus) -> Self | None:

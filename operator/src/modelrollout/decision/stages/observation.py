@@ -18,7 +18,7 @@ from modelrollout.decision.stages.base import Next, RunRules, Succeed, Tracked, 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Observation(RunRules):
+class ObservationStage(RunRules):
     """For spec.observation.duration; a breach rolls back."""
 
     kind = Stage.OBSERVING

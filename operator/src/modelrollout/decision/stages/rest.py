@@ -10,7 +10,7 @@ from modelrollout.decision.stages.base import StageRules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rest(StageRules):
+class RestStage(StageRules):
     """Between runs."""
 
     kind = Stage.NONE

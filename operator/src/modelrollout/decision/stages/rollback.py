@@ -21,7 +21,7 @@ from modelrollout.decision.stages.base import FinishRollback, Next, RunRules, St
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rollback(RunRules):
+class RollbackStage(RunRules):
     """Works without a valid spec."""
 
     kind = Stage.REVERTING

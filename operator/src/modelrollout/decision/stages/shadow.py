@@ -10,8 +10,7 @@ from typing import Self
 from modelrollout.api.conditions import Phase, Reason
 from modelrollout.api.criteria import CriterionPhase
 from modelrollout.api.schedule import Transition as Announcement
-from modelrollout.api.spec import Approval
-from modelrollout.api.spec import Shadow as ShadowSpec
+from modelrollout.api.spec import Approval, Shadow
 from modelrollout.api.status import RunStatus, ShadowStatus
 from modelrollout.decision import blockers
 from modelrollout.decision.context import Blocker, Context, Stage
@@ -22,14 +21,14 @@ from modelrollout.decision.validation import latest_entries, validations_before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shadow(RunRules):
+class ShadowStage(RunRules):
     """From the moment that the copy's pods are ready, for spec.shadow.duration."""
 
     kind = Stage.SHADOW
     phase = Phase.SHADOW
     criteria = CriterionPhase.SHADOW
     looks_again = True
-    wanted: ShadowSpec
+    wanted: Shadow
 
     @classmethod
     def of(cls, context: Context, run: RunStatus) -> Self | None:

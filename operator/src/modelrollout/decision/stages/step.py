@@ -28,7 +28,7 @@ from modelrollout.decision.stages.base import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step(RunRules):
+class StepStage(RunRules):
     """From the moment that its weight is reached, for the duration of the step."""
 
     kind = Stage.STEP

@@ -18,7 +18,7 @@ from modelrollout.decision.validation import latest_entries, validations_before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Validation(RunRules):
+class ValidationStage(RunRules):
     """Every run before its first step that is in no other stage, with or without validations."""
 
     kind = Stage.FIRST_VALIDATION
