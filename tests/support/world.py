@@ -12,6 +12,8 @@ from tests.support.cluster_tool import Cluster
 
 Json = dict[str, Any]
 T = TypeVar("T")
+ANSWER_SECONDS = 60.0
+"""A bound for a machine that is busy with other tests."""
 ROLLOUTS = "/apis/modelrollout.dev/v1alpha1"
 PLURALS = {
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
@@ -44,7 +46,7 @@ class World:
 
     def call(self, method: str, path: str, body: object = None, **more: Any) -> tuple[int, Any]:
         """Status and JSON."""
-        status, text = self.plane.request(method, path, body, **more)
+        status, text = self.plane.request(method, path, body, timeout=ANSWER_SECONDS, **more)
         try:
             return status, json.loads(text) if isinstance(text, str | bytes) else text
         except ValueError:

@@ -44,9 +44,11 @@ def control_plane() -> Iterator[Cluster]:
 def namespace(control_plane: Cluster) -> Iterator[str]:
     """Yield the name of a namespace that only this test uses."""
     name = f"test-{secrets.token_hex(4)}"
-    control_plane.kubectl("create", "namespace", name)
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    status, answer = control_plane.request("POST", "/api/v1/namespaces", made, timeout=60)
+    assert status == 201, answer
     yield name
-    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    control_plane.request("DELETE", f"/api/v1/namespaces/{name}", timeout=60)
 
 
 @pytest.fixture
