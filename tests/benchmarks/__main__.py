@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tests.benchmarks import (
     clusters,
+    docdetector,
     inference,
     operator_clock,
     operator_cost,
@@ -34,6 +35,8 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "live-view": plugin.live_view,
     "inference": inference.figures,
     "image": inference.image,
+    "docdetector-python": docdetector.python_figures,
+    "docdetector-rust": docdetector.rust_figures,
     "clusters": clusters.cached,
     "clusters-from-nothing": clusters.from_nothing,
 }

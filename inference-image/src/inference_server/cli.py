@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from inference_server.commands import LazyGroup, Rows
+from inference_server.predictors import table
 
 _COMMANDS: Final[Rows] = {
     "serve": ("inference_server.api.command:serve", "Serve the model of $INFERENCE_ARTIFACTS over HTTP."),
@@ -21,6 +22,7 @@ _COMMANDS: Final[Rows] = {
     ),
     "train": ("inference_server.commands:train", "Train artefacts (needs the training requirements)."),
     "evaluate": ("inference_server.commands:evaluate", "Measure artefacts on labelled data."),
+    **table.COMMANDS,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from inference_server.predictors.kinds import Reference, all_kinds, resolve
+from inference_server.references import Reference, resolve
 
 Rows = Mapping[str, tuple[Reference, str]]
 """For each command where it is and what its line in the help says."""
@@ -47,19 +47,20 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in self._rows().items()])
 
 
-@click.group(
-    cls=LazyGroup,
-    rows=lambda: {kind.name: (kind.train, kind.summary) for kind in all_kinds() if kind.train is not None},
-)
+def _of_kinds(attribute: str) -> Rows:
+    """The commands that kinds have for one purpose."""
+    # Not every command needs the kinds, and with them numpy.
+    from inference_server.predictors.kinds import all_kinds  # noqa: PLC0415
+
+    kinds = [(kind.name, getattr(kind, attribute), kind.summary) for kind in all_kinds()]
+    return {name: (reference, summary) for name, reference, summary in kinds if reference is not None}
+
+
+@click.group(cls=LazyGroup, rows=lambda: _of_kinds("train"))
 def train() -> None:
     """Train a model and write its artefacts."""
 
 
-@click.group(
-    cls=LazyGroup,
-    rows=lambda: {
-        kind.name: (kind.evaluate, kind.summary) for kind in all_kinds() if kind.evaluate is not None
-    },
-)
+@click.group(cls=LazyGroup, rows=lambda: _of_kinds("evaluate"))
 def evaluate() -> None:
     """Measure a model's artefacts on labelled data."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from inference_server.artifacts import MANIFEST_FILE, ArtifactError, Manifest, load_manifest, read_manifest
 from inference_server.predictors import table
 from inference_server.predictors.base import FALLBACK_REASONS, Prediction, Predictor
+from inference_server.references import Reference, resolve
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from inference_server.service import InferenceService
     from inference_server.settings import Settings
     from inference_server.validation.suites import Suite
-
-Reference = str
-"""``package.module:attribute``, imported only when it is needed."""
-
-
-def resolve(reference: Reference) -> Any:
-    """Import what a reference names."""
-    module, _, attribute = reference.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

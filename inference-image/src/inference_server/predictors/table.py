@@ -12,3 +12,10 @@ KINDS: Final[dict[str, str]] = {
 }
 DEFAULT_KIND: Final = "emotion"
 """The kind of artefacts without one in their manifest: those written before there were several."""
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "detect": (
+        "inference_server.predictors.docdetector.command:detect",
+        "Count which items of a tree of Python or Rust are documented.",
+    ),
+}
+"""Commands that kinds bring beside ``train``, ``evaluate`` and ``validate``: where each is, and its help."""

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 import click
 
-from inference_server.predictors.kinds import all_kinds, find_kind, resolve
+from inference_server.predictors.kinds import all_kinds, find_kind
+from inference_server.references import resolve
 from inference_server.validation.client import Client, UnreachableError
 from inference_server.validation.options import connection, give_up
 from inference_server.validation.suites import SUITES, Suite
