@@ -4,14 +4,16 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 2
-# Tests on processes and clusters mostly wait: for pods, scrapes, steps. A control plane takes 0.7 GiB a worker.
-WAITING_WORKERS ?= 5
+# Tests with processes and with control planes (0.7 GiB a worker) wait for most of their time: for pods, scrapes, steps.
+COMPONENT_WORKERS ?= 3
+CLUSTER_WORKERS ?= 5
 # What the demo is run with: `make demo ARGS="--replicas 4"`.
 ARGS ?=
 export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/devcluster/src:$(CURDIR)/hack/demo/src:$(CURDIR)/hack/release/src
 PYTEST := $(PY) -m pytest
 # The longest first; those of a group together, since they share what takes long to start.
 GROUPS := --dist loadgroup --no-loadscope-reorder
+UNIT := $(PYTEST) -n $(WORKERS) -m "not property" tests/unit
 PROPERTIES := $(PYTEST) -n $(WORKERS) $(GROUPS) -m property tests/unit
 DEVCLUSTER := $(PYTEST) -n $(WORKERS) $(GROUPS) -m "not e2e" hack/devcluster/tests
 
@@ -27,13 +29,11 @@ demo-down: demo-venv ## Remove everything the demo made (caches stay)
 	@.venv-demo/bin/python -m demo --down $(ARGS)
 
 .PHONY: test
-test: lint test-unit test-component test-cluster ## Run every check and every test
+test: lint test-pods-and-unit test-component test-cluster ## Run every check and every test
 	$(DEVCLUSTER)
-	@# Pods mostly wait, and random histories wait for nothing: they take what CPU the pods leave.
-	@hack/side-by-side pods "$(PYTEST) -v tests/e2e hack/devcluster/tests/e2e" random "nice -n 19 $(PROPERTIES)"
 
 ##@ Tests, one kind at a time (a test needs what its folder says)
-.PHONY: check lint test-unit test-property test-component test-cluster test-e2e test-devcluster coverage nightly
+.PHONY: check lint test-unit test-property test-component test-cluster test-e2e test-devcluster test-pods-and-unit coverage nightly
 check: lint ## Format, lint, types, layers and the unit tests with few random examples: two minutes
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) tests/unit
 lint: venv ## Format, lint, types, layers
@@ -42,18 +42,20 @@ lint: venv ## Format, lint, types, layers
 	@hack/step "Types (mypy --strict)" .venv/bin/mypy operator/src inference-image/src hack/devcluster/src hack/demo/src hack/release/src
 	@hack/step "Layers (import-linter)" .venv/bin/lint-imports
 test-unit: venv ## Tests that need nothing but Python
-	$(PYTEST) -n $(WORKERS) -m "not property" tests/unit
+	$(UNIT)
 test-property: venv ## Tests by 5,000 random histories of a rollout and 300 simulated operators
 	$(PROPERTIES)
 test-component: venv ## Tests with a real Prometheus, helm, Chromium and server processes
-	$(PYTEST) -n $(WAITING_WORKERS) $(GROUPS) tests/component
+	$(PYTEST) -n $(COMPONENT_WORKERS) $(GROUPS) tests/component
 test-cluster: venv ## Tests on a real API server and a real Prometheus
-	$(PYTEST) -n $(WAITING_WORKERS) $(GROUPS) tests/cluster
+	$(PYTEST) -n $(CLUSTER_WORKERS) $(GROUPS) tests/cluster
 test-e2e: venv ## Tests on real pods in a kind cluster
 	$(PYTEST) -v tests/e2e
 test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devcluster), of all kinds
 	$(DEVCLUSTER)
 	$(PYTEST) -v hack/devcluster/tests/e2e
+test-pods-and-unit: venv ## Tests on real pods of both kinds, in one kind cluster, and all unit tests with the CPU that the pods leave
+	@hack/side-by-side pods '$(PYTEST) -v tests/e2e hack/devcluster/tests/e2e' unit 'nice -n 19 $(UNIT) && nice -n 19 $(PROPERTIES)'
 coverage: venv ## The same tests with a coverage report in htmlcov/
 	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
 nightly: venv ## 200,000 random histories instead of 5,000, 10,000 simulated operators instead of 300, and every mutant
