@@ -36,9 +36,8 @@ class OperatorProcess:
         namespace: The only namespace it watches; None for all.
         pod_name: Its identity in the Lease; the same after `restart`.
         lease_namespace: Where the Lease is.
-        environment: More environment variables.
-        preloaded: Forks a process that has imported the operator (tens of milliseconds of CPU); else a new
-            interpreter does so (nearly a second).
+        environment: More environment variables. With a PYTHONPATH among them a new interpreter imports the
+            operator (nearly a second of CPU); else a process that has imported it is forked.
     """
 
     def __init__(
@@ -51,10 +50,9 @@ class OperatorProcess:
         pod_name: str = "operator-0",
         lease_namespace: str = "default",
         environment: Mapping[str, str] | None = None,
-        preloaded: bool = True,
     ) -> None:
         self.log = log
-        self._preloaded = preloaded
+        self._preloaded = "PYTHONPATH" not in (environment or {})
         self.port = _free_port()
         self._environment = {
             "PATH": os.environ["PATH"],

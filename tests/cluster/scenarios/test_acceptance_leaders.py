@@ -157,7 +157,7 @@ def test_scenario_51_a_new_leader_whose_clock_is_wrong_neither_hastens_nor_delay
     reached = scene.at_weight(25)["step"]["reachedAt"]
     first.kill()
     environment = {"SKEW_SECONDS": str(ahead), "PYTHONPATH": f"{SKEWED}:{ROOT / 'operator' / 'src'}"}
-    second = scene.operator("operator-1", environment=environment, preloaded=False)
+    second = scene.operator("operator-1", environment=environment)
     second.wait_leading()
     scene.until(lambda s: condition(s, "ClockInSync").get("reason") == "ClockSkewed", what="the skew is said")
     skew = second.metric("modelrollout_clock_skew_seconds")
