@@ -153,6 +153,7 @@ MANY_PARAMETERS = {
     "inference_server/loadgen/command.py loadgen",
     "inference_server/predictors/emotion/predictor.py __init__",
     "inference_server/predictors/emotion/training/cli.py train_emotion",
+    "inference_server/predictors/suggestions/training/command.py train",
     "inference_server/predictors/emotion/validation/command.py logs",
 }
 SAME_NAMES = {"prometheus Answer"}

@@ -1,4 +1,4 @@
-"""Command line: ``inference-server serve``, ``validate``, ``loadgen``, ``train``, ``evaluate``."""
+"""Command line: ``inference-server serve``, ``validate``, ``train``, ``registry`` and the others."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ _COMMANDS: Final[Rows] = {
     "loadgen": (
         "inference_server.loadgen.command:loadgen",
         "Send requests at a constant rate and count them.",
+    ),
+    "registry": (
+        "inference_server.runs_command:registry",
+        "List, verify and exchange trained runs.",
     ),
     "train": ("inference_server.commands:train", "Train artefacts (needs the training requirements)."),
     "evaluate": ("inference_server.commands:evaluate", "Measure artefacts on labelled data."),

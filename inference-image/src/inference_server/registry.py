@@ -149,6 +149,8 @@ def reload_model(registry: ModelRegistry, directory: Path | None, *, root: Path)
         )
     try:
         loaded = registry.load(target)
+        # As it was asked for: the next reload without a directory follows the link again.
+        loaded.artifacts = asked
     except ArtifactError as error:
         current.metrics.reload("failure")
         logger.warning("Artefacts in %s were not loaded, the previous ones go on serving: %s", target, error)

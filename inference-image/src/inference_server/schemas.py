@@ -153,6 +153,7 @@ class ModelStatus(BaseModel):
     prediction_log: list[str]
     shadow_url: str | None
     added_latency_ms: float = Field(description="A fault for demonstrations; 0 in earnest use.")
+    details: dict[str, Any] = Field(description="What else the kind of predictor says of its model.")
 
 
 class ReloadRequest(Strict):

@@ -293,6 +293,7 @@ class InferenceService:
             identity = answer.model.identity
             if source != SOURCE_VALIDATION:
                 answer.model.metrics.prediction(answer.prediction, seconds=seconds)
+                self.kind.observe(answer.model.metrics, answer.prediction)
             if self._log.enabled:
                 self._log.put(
                     LogRecord(

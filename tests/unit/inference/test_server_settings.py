@@ -60,14 +60,11 @@ def test_logging_can_be_turned_off_or_doubled() -> None:
 
 def test_every_variable_is_in_the_documentation_and_the_other_way_round() -> None:
     source = ROOT / "inference-image" / "src" / "inference_server"
-    pattern = re.compile(r'"((?:INFERENCE|SHADOW|LOADGEN)_[A-Z_0-9]+)"')
+    pattern = re.compile(r'"((?:INFERENCE|SHADOW|LOADGEN|SUGGEST)_[A-Z_0-9]+)"')
     files = [file for file in source.rglob("*.py") if "training" not in file.parts]
     known = {name for file in files for name in pattern.findall(file.read_text())}
-    documented = set(
-        re.findall(
-            r"`((?:INFERENCE|SHADOW|LOADGEN)_[A-Z_0-9]+)`", (ROOT / "docs/inference-server.md").read_text()
-        )
-    )
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("inference-server.md", "suggestions.md"))
+    documented = set(re.findall(r"`((?:INFERENCE|SHADOW|LOADGEN|SUGGEST)_[A-Z_0-9]+)`", pages))
     assert known - documented == set()
     assert documented - known - {"INFERENCE_TRAIN_ENCODER"} == set()
 

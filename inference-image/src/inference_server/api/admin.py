@@ -73,6 +73,7 @@ def model_status(service: InferenceService) -> ModelStatus:
         prediction_log=sorted(settings.log_outputs),
         shadow_url=settings.shadow_url,
         added_latency_ms=settings.added_latency * 1000,
+        details=dict(info.details),
     )
 
 

@@ -171,7 +171,11 @@ def _config(app: FastAPI, settings: Settings, *, port: int, lifespan: Literal["o
 def run(settings: Settings, kind: PredictorKind, loader: Loader | None = None) -> int:
     """Serve until asked to end; the exit code of the process."""
     setup_logging()
-    server = build_server(settings, kind, loader)
+    try:
+        server = build_server(settings, kind, loader)
+    except ValueError as error:  # what a kind needs for its paths is not there
+        logger.error("The server could not be started: %s", error)
+        return EXIT_NOT_STARTED
     server.run()
     service: InferenceService = server.config.app.state.service  # type: ignore[union-attr]
     if service.failure is not None:

@@ -8,7 +8,7 @@ predictor.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
 
 FALLBACK_UNAVAILABLE: Final = "unavailable"
@@ -66,6 +66,7 @@ class ModelInfo:
         encoder: name of what turns an item into numbers, for example ``onnx:all-MiniLM-L6-v2``.
         dimension: how many numbers that gives for one item.
         labels: every label the model may answer, in the order of its scores.
+        details: what else people want to know of it, for ``/model/status``.
     """
 
     artifact_sha256: str
@@ -73,6 +74,7 @@ class ModelInfo:
     encoder: str
     dimension: int
     labels: tuple[str, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

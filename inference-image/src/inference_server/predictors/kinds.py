@@ -19,6 +19,7 @@ from inference_server.references import Reference, resolve
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+    from inference_server.metrics import ModelMetrics
     from inference_server.service import InferenceService
     from inference_server.settings import Settings
     from inference_server.validation.suites import Suite
@@ -95,6 +96,10 @@ class ItemCodec:
     text: Callable[[Any], str] = str
 
 
+def _observe_nothing(metrics: ModelMetrics, prediction: Prediction) -> None:
+    """The contract's own series say it all."""
+
+
 def _no_limits(schemas: dict[str, Any], settings: Settings) -> None:
     """Leave the OpenAPI document as it is."""
 
@@ -116,6 +121,8 @@ class PredictorKind:
         items: what its items are called in error messages, in the plural.
         warm_up: items that are predicted before a loaded model serves.
         codec: how an item travels as a string.
+        observe: counts what else a prediction says, after the contract's own series; not for requests of
+            validation suites.
         limit_schemas: puts limits of the settings into the schemas of the OpenAPI document.
         examples: reference to what ``inference-server loadgen`` sends, a function that gives path and bodies.
         suites: reference to its validation suites, a mapping from name to Suite.
@@ -132,6 +139,7 @@ class PredictorKind:
     items: str = "texts"
     warm_up: tuple[Any, ...] = ()
     codec: ItemCodec = ItemCodec()
+    observe: Callable[[ModelMetrics, Prediction], None] = _observe_nothing
     limit_schemas: Callable[[dict[str, Any], Settings], None] = _no_limits
     examples: Reference | None = None
     suites: Reference | None = None

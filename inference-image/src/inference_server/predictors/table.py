@@ -9,6 +9,7 @@ from typing import Final
 
 KINDS: Final[dict[str, str]] = {
     "emotion": "inference_server.predictors.emotion.kind",
+    "suggestions": "inference_server.predictors.suggestions.kind",
 }
 DEFAULT_KIND: Final = "emotion"
 """The kind of artefacts without one in their manifest: those written before there were several."""
