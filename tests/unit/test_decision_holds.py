@@ -12,7 +12,7 @@ from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.status import CriterionState
 from modelrollout.decision.types import Severity
 from tests.unit import decision_world as sim
-from tests.unit.test_decision_phases import SIMPLE, Story
+from tests.unit.decision_story import SIMPLE, Story
 
 QUICK = {**SIMPLE, "window": "20s"}
 

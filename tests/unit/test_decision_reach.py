@@ -9,7 +9,7 @@ from modelrollout.api.conditions import ConditionStatus, ConditionType, Phase, R
 from modelrollout.api.status import RunResult
 from modelrollout.decision.types import Problem
 from tests.unit import decision_world as sim
-from tests.unit.test_decision_phases import Story
+from tests.unit.decision_story import Story
 
 STRAY = ("pod stray-x2x9z", "pod stray-b7b8c")
 STALE = ("endpointslices: the API server forbids to watch them",)

@@ -11,7 +11,7 @@ from modelrollout.api.conditions import ConditionStatus, ConditionType, Phase, R
 from modelrollout.api.status import RunResult
 from modelrollout.decision.copies import other_copies
 from tests.unit import decision_world as sim
-from tests.unit.test_decision_phases import Story
+from tests.unit.decision_story import Story
 
 
 def promoted(**spec: Any) -> Story:

@@ -13,7 +13,7 @@ from modelrollout.prometheus import CriterionQuery
 from modelrollout.prometheus.query_union import Answer
 from modelrollout.prometheus.samples import sample_of
 from tests.support.queries import criterion
-from tests.unit.test_decision_phases import Story
+from tests.unit.decision_story import Story
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -141,15 +142,15 @@ class StageRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunRules(StageRules):
+class RunRules(StageRules, ABC):
     """A stage of a run under way."""
 
     run: RunStatus
 
     @classmethod
+    @abstractmethod
     def of(cls, context: Context, run: RunStatus) -> Self | None:
         """Return the stage where the run is in it, by the facts in status alone; else None."""
-        raise NotImplementedError
 
     def serving(self) -> tuple[str, ...]:
         """Return the Deployments whose pods all belong behind the Service: the candidate's as well."""
@@ -266,13 +267,13 @@ class RunRules(StageRules):
 
     # -- going on -----------------------------------------------------------------------------------------
 
+    @abstractmethod
     def blockers(self, evaluation: Evaluation | None) -> Iterator[Blocker]:
         """Return what keeps the stage from ending, most telling first; nothing: it can end now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next(self) -> Next:
         """Return what comes after it."""
-        raise NotImplementedError
 
     def promoted(self) -> Next | None:
         """Return where a person's `promote` leads; None where there is nothing more to promote to."""

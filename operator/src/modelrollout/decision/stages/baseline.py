@@ -77,7 +77,7 @@ class BaselineStage(RunRules):
         yield Blocker(reason=Reason.RECORDING_BASELINE, message="the baseline of stable")
 
     def next(self) -> Next:
-        """Return what comes after it: the shadow phase or the first validations."""
+        """Return the first validations; not asked, because what it records moves the run on."""
         return BeginValidations()
 
 
