@@ -141,6 +141,7 @@ LONG_FUNCTIONS = {
     "modelrollout/operator/preflight.py _service_problems",
     "inference_server/api/v2.py _add_models",
     "inference_server/metrics.py __init__",
+    "inference_server/predictors/docdetector/rustdoc/tokens.py read",
     "inference_server/predictors/emotion/loading.py load_emotion",
     "inference_server/predictors/emotion/validation/logs.py tally_metrics",
 }
