@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, GoneError
-from modelrollout.cluster.informer import Informer, Source, is_older
+from modelrollout.cluster.informer import RELIST_SECONDS, Informer, Source, is_older
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def event(kind: str, obj: dict[str, Any]) -> dict[str, Any]:
 
 
 async def play(
-    script: Script, *, before: Sequence[Thing] = (), **source: Any
+    script: Script, *, before: Sequence[Thing] = (), relist: float = RELIST_SECONDS, **source: Any
 ) -> tuple[Informer[Thing], list[tuple[Any, Any]]]:
     """Runs an informer to the end of the script; `before`: what is known already."""
     told: list[tuple[Any, Any]] = []
@@ -82,7 +82,7 @@ async def play(
     )
     for known in before:
         informer.put(known)
-    task = asyncio.create_task(informer.run())
+    task = asyncio.create_task(informer.run(relist))
     async with asyncio.timeout(20):
         await script.done.wait()
     task.cancel()
@@ -211,3 +211,25 @@ async def test_a_list_from_before_a_write_of_our_own_does_not_take_away_what_was
 ) -> None:
     informer, _ = await play(Script([page(version)], []), before=[parse(thing("mine", 20))])
     assert len(informer) == left
+
+
+async def test_an_event_that_its_deletion_overtook_does_not_bring_the_object_back() -> None:
+    late = event("MODIFIED", thing("a", 2, size=1))
+    again = event("ADDED", thing("a", 9, size=2))
+    script = Script([page(1, thing("a", 1))], [[event("DELETED", thing("a", 3)), late]])
+    informer, _ = await play(script)
+    assert len(informer) == 0
+    script = Script([page(1, thing("a", 1))], [[event("DELETED", thing("a", 3)), late, again]])
+    informer, _ = await play(script)
+    assert [view.size for view in informer] == [2], "a new object of that name counts"
+
+
+async def test_an_event_that_was_lost_is_found_by_a_list_now_and_then() -> None:
+    said = event("MODIFIED", thing("b", 7))  # the watch lives, so nothing else calls for a list
+    lists = [page(1, thing("a", 1)), page(7, thing("a", 5, size=3), thing("b", 7)), page(8), page(9)]
+    informer, _ = await play(Script(lists[:2], [[said]]), relist=0.0)
+    seen = informer.get("ns", "a")
+    assert seen is not None and seen.size == 3
+    informer, _ = await play(Script(lists[:1], [[said]]))
+    seen = informer.get("ns", "a")
+    assert seen is not None and seen.size == 0, "not after every watch"

@@ -24,7 +24,7 @@ from modelrollout.cluster.endpoints import (
 )
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
-from modelrollout.cluster.informer import Informer, Key, Source
+from modelrollout.cluster.informer import RELIST_SECONDS, Informer, Key, Source
 from modelrollout.cluster.views import (
     AutoscalerView,
     DeploymentView,
@@ -125,9 +125,9 @@ class ClusterCache:
             on_change=self._autoscaler_changed,
         )
 
-    async def run(self) -> None:
+    async def run(self, *, relist: float = RELIST_SECONDS) -> None:
         """Keeps everything up to date until cancelled."""
-        await asyncio.gather(*(informer.run() for informer in self.informers), self._watch_freshness())
+        await asyncio.gather(*(informer.run(relist) for informer in self.informers), self._watch_freshness())
 
     async def wait_synced(self) -> None:
         """Returns once every kind has been listed."""

@@ -27,6 +27,8 @@ PROVING_SECONDS: Final = 6
 """The same for a watch that has to prove itself."""
 SILENT_SECONDS: Final = 20.0
 """After so long without a word also watches that end at once call for a list."""
+RELIST_SECONDS: Final = 300.0
+"""After so long everything is listed again: an event that was lost in between is told by nothing else."""
 GRACE_SECONDS: Final = 5.0
 """How much later than asked for a watch may end."""
 GONE: Final = 410
@@ -81,10 +83,12 @@ class Informer(Generic[V]):
         on_change: Callable[[V | None, V | None], None],
     ) -> None:
         self._api = api
+        self._relist = RELIST_SECONDS
         self._source = source
         self._namespaces = tuple(namespaces)
         self._on_change = on_change
         self._items: dict[Key, V] = {}
+        self._deleted: dict[Key, str] = {}
         self._unsynced = set(self._namespaces)
         self._jitter = random.Random()  # noqa: S311 - spreads reconnects, no secret
         self._freshness = {namespace: Freshness() for namespace in self._namespaces}
@@ -149,8 +153,9 @@ class Informer(Generic[V]):
             if held is not None and not is_older(read_at, held.resource_version):
                 self._remove(key)
 
-    async def run(self) -> None:
-        """Lists and watches until cancelled."""
+    async def run(self, relist: float = RELIST_SECONDS) -> None:
+        """List and watch until cancelled; list anew after so many seconds."""
+        self._relist = relist
         await asyncio.gather(*(self._follow(namespace) for namespace in self._namespaces))
 
     @property
@@ -175,15 +180,17 @@ class Informer(Generic[V]):
         return ""
 
     async def _follow(self, namespace: str | None) -> None:
-        pause, version, silent = 0.2, None, False
+        pause, version, silent, listed_at = 0.2, None, False, 0.0
         freshness = self._freshness[namespace]
         while True:
             try:
                 if version is None:
+                    listed_at = time.monotonic()
                     version, news = await self._list(namespace)
                     freshness.listed(after_silence=silent, news=news)
                 reached, silent = await self._watch(namespace, version)
-                version = reached if not silent else None
+                outdated = time.monotonic() - listed_at > self._relist * self._jitter.uniform(0.9, 1.1)
+                version = reached if not silent and not outdated else None
                 pause = 0.2
             except GoneError:
                 logger.info("The watch of %s was too far behind; they are listed again.", self._source.plural)
@@ -208,6 +215,7 @@ class Informer(Generic[V]):
         """Lists everything; where the watch goes on, and how many objects were not as they were known."""
         seen: set[Key] = set()
         told = self._told
+        self._deleted.clear()  # by what the list says everything is known anew
         query = {"limit": PAGE}
         if self._source.label_selector:
             query["labelSelector"] = self._source.label_selector
@@ -240,6 +248,7 @@ class Informer(Generic[V]):
         """
         freshness = self._freshness[namespace]
         seconds = self._jitter.randrange(*WATCH_SECONDS) if freshness.trusted else PROVING_SECONDS
+        seconds = min(seconds, max(1, int(self._relist)))
         query = {
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
@@ -282,10 +291,14 @@ class Informer(Generic[V]):
 
     def _take(self, kind: str, obj: Mapping[str, Any]) -> None:
         value = self._parse(obj)
-        key = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        meta = obj["metadata"]
+        key = (meta.get("namespace", ""), meta["name"])
+        if kind == "DELETED":
+            self._deleted[key] = meta["resourceVersion"]
         if kind == "DELETED" or value is None:
             self._remove(key)
-        else:
+        elif not is_older(meta["resourceVersion"], self._deleted.get(key, "")):
+            # else the event was overtaken by that of the deletion: nothing would ever take the object away
             self._store(value)
 
     def _parse(self, obj: Mapping[str, Any]) -> V | None:

@@ -120,7 +120,7 @@ class Process:
 
     def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         """What has to run, by name. None of them ends by itself."""
-        yield "caches", self._cache.run()
+        yield "caches", self._cache.run(relist=self._settings.resync)
         yield "scheduler", self._engine.scheduler.run()
         yield "events", self._reporter.run()
         yield "notifications", self._notifier.run()

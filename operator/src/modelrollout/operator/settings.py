@@ -35,7 +35,7 @@ class Settings:
         notification_hosts: Hosts that webhooks may be called on; `*` for any.
         host, port: Where /healthz, /readyz and /metrics listen.
         stalled_after: Seconds without a completed tick, while one is due, after which /healthz fails.
-        resync: Seconds between two lists of all ModelRollouts, which find what a broken watch lost.
+        resync: Seconds between two lists of everything that is watched, which find what a watch lost.
         shutdown: Seconds that ticks under way may take to end on SIGTERM.
         max_clock_skew: Seconds by which the node's clock may differ from the API server's, and those of its
             replicas from each other.
@@ -125,7 +125,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         ("log-format", "json", "json or text"),
         ("log-level", "info", "debug, info, warning or error"),
         ("stalled-after", "60", "seconds without a completed tick after which /healthz fails"),
-        ("resync", "300", "seconds between two lists of all ModelRollouts"),
+        ("resync", "300", "seconds between two lists of everything that is watched"),
         ("shutdown", "15", "seconds that ticks under way may take on SIGTERM"),
         ("max-clock-skew", "2", "seconds by which clocks may differ before it is said and nothing advances"),
     )
