@@ -33,7 +33,7 @@ test: lint test-pods-and-unit test-component test-cluster ## Run every check and
 	$(DEVCLUSTER)
 
 ##@ Tests, one kind at a time (a test needs what its folder says)
-.PHONY: check lint test-unit test-property test-component test-cluster test-e2e test-devcluster test-pods-and-unit coverage nightly
+.PHONY: check lint test-unit test-property test-component test-cluster test-faults test-e2e test-devcluster test-pods-and-unit coverage nightly
 check: lint ## Format, lint, types, layers and the unit tests with few random examples: two minutes
 	HYPOTHESIS_PROFILE=quick $(PYTEST) -n $(WORKERS) tests/unit
 lint: venv ## Format, lint, types, layers
@@ -49,6 +49,8 @@ test-component: venv ## Tests with a real Prometheus, helm, Chromium and server 
 	$(PYTEST) -n $(COMPONENT_WORKERS) $(GROUPS) tests/component
 test-cluster: venv ## Tests on a real API server and a real Prometheus
 	$(PYTEST) -n $(CLUSTER_WORKERS) $(GROUPS) tests/cluster
+test-faults: venv ## The same through a fault proxy, seed FAULTS=1; replay one: FAULTS=17 TESTS=tests/cluster/x.py::test_y
+	FAULTS=$(or $(FAULTS),1) $(PYTEST) -n $(CLUSTER_WORKERS) $(GROUPS) $(or $(TESTS),tests/cluster)
 test-e2e: venv ## Tests on real pods in a kind cluster
 	$(PYTEST) -v tests/e2e
 test-devcluster: venv ## Tests of the tool that makes the clusters (hack/devcluster), of all kinds

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.faults import switch
 from tests.support.preloaded import Preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,9 @@ class OperatorProcess:
             **(environment or {}),
         }
         self._process: subprocess.Popen[bytes] | Preloaded | None = None
+        self._lock = threading.RLock()  # a fault proxy crashes it from another thread
+        self._wanted = False
+        self._faults = switch.Between(kubeconfig, directory=log.parent, who=pod_name, crash=self.crash)
 
     def __enter__(self) -> OperatorProcess:
         return self.start()
@@ -88,7 +93,8 @@ class OperatorProcess:
     @property
     def running(self) -> bool:
         """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+        with self._lock:
+            return self._process is not None and self._process.poll() is None
 
     def rss_mib(self) -> float:
         """Resident memory, MiB."""
@@ -98,7 +104,8 @@ class OperatorProcess:
     def start(self, *, wait_ready: bool = True) -> OperatorProcess:
         """Starts it and, unless told otherwise, waits until its caches are complete."""
         assert not self.running, "it runs already"
-        self._process = self._fork() if self._preloaded else self._run()
+        self._environment["KUBECONFIG"] = str(self._faults.open())
+        self._begin()
         if wait_ready:
             try:
                 self.wait_ready()
@@ -138,6 +145,14 @@ class OperatorProcess:
     def kill(self) -> None:
         """kill -9."""
         self._end(signal.SIGKILL, 10.0)
+
+    def crash(self) -> None:
+        """kill -9, and started again at once as by the kubelet; nothing once the test has ended it."""
+        with self._lock:
+            if self._wanted and self._process is not None:
+                self._process.kill()
+                self._process.wait(10)
+                self._begin()
 
     def suspend(self) -> None:
         """SIGSTOP: it hangs, as on a machine without CPU."""
@@ -179,6 +194,11 @@ class OperatorProcess:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def _begin(self) -> None:
+        with self._lock:
+            self._process = self._fork() if self._preloaded else self._run()
+            self._wanted = True
+
     def _fork(self) -> Preloaded:
         return Preloaded("modelrollout.operator.main", self._environment, self.log)
 
@@ -194,6 +214,14 @@ class OperatorProcess:
             )
 
     def _end(self, number: signal.Signals, seconds: float) -> int | None:
+        with self._lock:
+            self._wanted = False
+            try:
+                return self._ended(number, seconds)
+            finally:
+                self._faults.close()
+
+    def _ended(self, number: signal.Signals, seconds: float) -> int | None:
         process = self._process
         if process is None or process.poll() is not None:
             return None if process is None else process.returncode

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from tests.support.cluster_tool import Cluster
+from tests.support.faults import switch
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -142,6 +143,7 @@ class World:
         self, check: Callable[[], Any], *, seconds: float = 30.0, what: str = "", every: float = 0.05
     ) -> Any:
         """Waits until `check()` is true and returns what it gave; fails with the last status otherwise."""
+        seconds *= switch.patience()
         deadline = time.monotonic() + seconds
         while True:
             value = check()

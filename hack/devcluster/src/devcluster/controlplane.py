@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devcluster import tools
+from devcluster import processes, tools
 from devcluster.cluster import Cluster, checked_name
 from devcluster.components import Starter
 from devcluster.errors import UsageError
@@ -91,6 +91,20 @@ class ControlPlane(Cluster):
     def log(self, component: str) -> Path:
         """Return the log of a component: `etcd`, `kube-apiserver`, `kube-scheduler`, `kwok` and so on."""
         return ClusterState(self.directory).log(component)
+
+    def restart(self, component: str, *more: str) -> None:
+        """Kill one of its processes and start it again with the same arguments and these; waits for the API
+        server.
+        """
+        state = ClusterState.load(self.directory)
+        old = next((record for record in state.running() if record.name == component), None)
+        if old is None:
+            raise UsageError(f"no {component} of the control plane {self.name} is running")
+        arguments = Path(f"/proc/{old.pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+        processes.stop([old], grace_seconds=0.0)
+        state.processes.remove(old)
+        state.spawn(component, [*arguments, *more])
+        self.wait_for_api()
 
     def stop(self) -> list[str]:
         """End its processes and remove its directory; returns the names of what ran.
