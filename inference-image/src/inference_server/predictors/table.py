@@ -13,7 +13,14 @@ KINDS: Final[dict[str, str]] = {
 }
 DEFAULT_KIND: Final = "emotion"
 """The kind of artefacts without one in their manifest: those written before there were several."""
+_SUGGESTIONS: Final = "inference_server.predictors.suggestions"
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "features": (f"{_SUGGESTIONS}.training.tools:features", "What a model reads of a file of transactions."),
+    "thresholds": (f"{_SUGGESTIONS}.training.tools:thresholds", "Which confidence to ask of a model."),
+    "status": (f"{_SUGGESTIONS}.commands:status", "What a suggestion server serves."),
+    "canary": (f"{_SUGGESTIONS}.commands:canary", "Which users get the model's answers."),
+    "smoke": (f"{_SUGGESTIONS}.commands:smoke", "The same as validate smoke."),
+    "rules": (f"{_SUGGESTIONS}.commands:rules", "Check files of rules."),
     "detect": (
         "inference_server.predictors.docdetector.command:detect",
         "Count which items of a tree of Python or Rust are documented.",

@@ -73,6 +73,7 @@ KIND: Final = PredictorKind(
     observe=_observe,
     limit_schemas=_limit_schemas,
     examples=f"{_HERE}.examples:examples",
+    suites=f"{_HERE}.validation.suites:SUITES",
     train=f"{_HERE}.training.command:train",
     evaluate=f"{_HERE}.training.command:evaluate",
 )

@@ -23,6 +23,10 @@ from inference_server.predictors.suggestions.training.scoring import score
 from inference_server.runstore import RegistryError, RunStore
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
+data_option = click.option("--data", type=_file, required=True, help="Labelled rows, as for training.")
+columns_option = click.option(
+    "--column", multiple=True, metavar="NAME=COLUMN", help=f"Column of one of {', '.join(COLUMNS)}."
+)
 
 
 def _say(sentence: str) -> None:
@@ -42,7 +46,8 @@ def _columns(values: tuple[str, ...]) -> dict[str, str]:
     return result
 
 
-def _read(path: Path, columns: tuple[str, ...], seed: int) -> list[Example]:
+def read_examples(path: Path, columns: tuple[str, ...], seed: int) -> list[Example]:
+    """Read a file and say on standard error what was left out. Raises TableError."""
     rows, report = read_rows(path, columns=_columns(columns), seed=seed)
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(report.left_out.items()))
     _say(f"{path}: {report.used} of {report.rows} rows{f', left out: {left_out}' if left_out else ''}.")
@@ -82,7 +87,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     store = RunStore(root)
     gate = Gate(macro=min_macro_f1, least=min_class_f1)
     try:
-        rows = corpus.rows() if data is None else _read(data, column, seed)
+        rows = corpus.rows() if data is None else read_examples(data, column, seed)
         work = store.work()
         try:
             run = train_run(rows, work, Options(seed=seed), gate, _say)
@@ -111,7 +116,7 @@ def _deploy(store: RunStore, run_id: str, result: dict[str, Any], *, deploy: boo
     required=True,
     help="Of the model.",
 )
-@click.option("--data", type=_file, required=True, help="Labelled rows, as for training.")
+@data_option
 @click.option(
     "--column", multiple=True, metavar="NAME=COLUMN", help=f"Column of one of {', '.join(COLUMNS)}."
 )
@@ -121,7 +126,7 @@ def evaluate(*, artifacts: Path, data: Path, column: tuple[str, ...], as_json: b
     try:
         manifest = load_manifest(artifacts)
         model = Model.read(artifacts, manifest.labels)
-        rows = _read(data, column, 42)
+        rows = read_examples(data, column, 42)
         # Categories that the model does not know are wrong for it, whatever it answers.
         labels = tuple(dict.fromkeys([*manifest.labels, *sorted({row.category for row in rows})]))
         truth = np.asarray([labels.index(row.category) for row in rows], np.int64)

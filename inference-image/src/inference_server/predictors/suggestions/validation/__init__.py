@@ -1,0 +1,1 @@
+"""Validation suites of the suggestion system."""
