@@ -192,7 +192,7 @@ class RollbackStatus(StatusModel):
 
 
 class RolledBackCandidate(StatusModel):
-    """A candidate that must not be tried again until spec.candidate changes or somebody says retry."""
+    """A candidate that must not be tried again until spec.candidate changes or a person says retry."""
 
     fingerprint: str = Field(max_length=64, description="Digest of spec.candidate as it was.")
     candidate: str = Field(max_length=NAME_LENGTH, description="Its Deployment.")

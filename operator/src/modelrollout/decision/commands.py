@@ -198,7 +198,7 @@ def _retry(draft: Draft, command: Command) -> None:
 
 
 def _rollback(draft: Draft, command: Command) -> None:
-    """During a run the same as abort; after success the way back to the previous version."""
+    """During a run the same as abort; after success roll back to the previous version."""
     status = draft.status
     text = f"Rolled back{_by(command)}."
     if draft.rules.pausable:

@@ -35,7 +35,7 @@ def follow(draft: Draft, evaluation: Evaluation | None) -> None:
 
 
 def overdue(draft: Draft) -> bool:
-    """Do what onHoldDeadline says once a hold has lasted for holdDeadline; True if the run goes back."""
+    """Do what onHoldDeadline says once a hold has lasted for holdDeadline; True if the run is rolled back."""
     left, held, spec = left_of(draft), draft.status.hold, draft.spec
     if left is None or left > timedelta() or held is None:
         return False

@@ -82,7 +82,7 @@ def start_run(
 def enter_step(draft: Draft, index: int, *, quietly: bool = False) -> None:
     """Begin a step: its clock starts when its weight is observed, its deadline now.
 
-    Validations that were passed over are ended: nobody follows them any more.
+    Validations that were passed over are ended: their results no longer count.
     """
     spec = draft.spec
     validation_jobs.cancel_all(draft, _PASSED_OVER)

@@ -160,7 +160,7 @@ def minimum_ready(total: int, min_capacity: IntOrPercent, limits: Limits) -> int
 def revert_counts(
     *, total: int, minimum: int, immediate: bool, stable: Workload, candidate: Workload
 ) -> Counts:
-    """The counts to ask for now on the way back: stable in full at once, the candidate to 0.
+    """The counts to ask for now in a rollback: stable in full at once, the candidate to 0.
 
     Candidate pods stay only as far as `minimum` ready pods need them, and go as stable's become ready;
     `immediate` removes them regardless. Without a stable Deployment the candidate is left as it is: it is

@@ -217,7 +217,7 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
         yield interval - age if timedelta() <= age < interval else interval
     left = rules.time_left()
     if left is not None and left > timedelta():
-        yield left  # a first version that is late has no way back: nothing happens by the clock
+        yield left  # a first version that is late cannot be rolled back: nothing happens by the clock
     held = holds.left_of(draft)
     if held is not None and held > timedelta():
         yield held

@@ -1,7 +1,7 @@
 """What is kept of stable while the candidate serves everything.
 
 A pod behind the Service serves, so what is kept is parked: it runs, but outside the Service. Whether a pod is
-parked stands on the pod itself; a stage says which Deployments' pods must be and which must not.
+parked is recorded on the pod itself; a stage says which Deployments' pods must be and which must not.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ class SampleState(StrEnum):
     """What the question to Prometheus came back with, before any limit is looked at."""
 
     VALUE = "Value"  # one finite number
-    NO_DATA = "NoData"  # an empty vector, NaN, or data too old to speak of now
-    ERROR = "Error"  # refused, timed out, several series: nobody knows
+    NO_DATA = "NoData"  # an empty vector, NaN, or data that is too old
+    ERROR = "Error"  # refused, timed out, several series: not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
