@@ -19,7 +19,8 @@ from mutmut.configuration import config
 from mutmut.mutation.data import MutantLineSpans, SourceFileMutationData
 from mutmut.utils.file_utils import walk_mutatable_files
 
-TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"' + r"|'(?:[^'\\]|\\.)*'")
+from tests.support.mutation.wording import only_wording
+
 SKIPPED: Final = 34
 """mutmut's code for a mutant that is not run."""
 NUMBER: Final = re.compile(r"__mutmut_(\d+|orig)\b")
@@ -57,14 +58,6 @@ def change(name: str, path: Path) -> tuple[str, str]:
     lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
     gone, come = (" ".join(line[2:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
     return gone, come
-
-
-def only_wording(gone: str, come: str) -> bool:
-    """Whether no more than the wording of a sentence differs: a text with a space in it."""
-    if TEXT.sub("", gone) != TEXT.sub("", come):
-        return False
-    pairs = zip(TEXT.findall(gone), TEXT.findall(come), strict=True)
-    return all(" " in before for before, after in pairs if before != after)
 
 
 def chosen(every: list[tuple[str, Path]], sample: int, seed: int) -> Iterator[Mapping[str, str]]:

@@ -68,7 +68,7 @@ def sweep(seeds: list[int], *, jobs: int, without: frozenset[str]) -> int:
     phases: Counter[str] = Counter()
     # A process for each seed: none inherits anything of another, so that one replayed alone is the same.
     with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
-        for seed, phase, every, error in pool.imap_unordered(run_one, seeds, chunksize=1):
+        for count, (seed, phase, every, error) in enumerate(pool.imap_unordered(run_one, seeds, chunksize=1)):
             phases[phase] += 1
             found = [(name, text) for name, text in every if name not in without]
             failed += bool(found or error)
@@ -77,6 +77,9 @@ def sweep(seeds: list[int], *, jobs: int, without: frozenset[str]) -> int:
                 sys.stdout.write(f"seed {seed}: {text}\n")
             if error:
                 sys.stdout.write(f"seed {seed}: ERROR {error}\n")
+            if count % 500 == 499:
+                sys.stdout.write(f"{count + 1} of {len(seeds)} seeds, {failed} failed\n")
+            sys.stdout.flush()
     sys.stdout.write(f"{len(seeds)} seeds in {WALL() - started:.1f} s; ended as {dict(phases)}\n")
     if failed:
         sys.stdout.write(f"{failed} seeds failed ({dict(counts)}). Replay one: make simulate SEED=<seed>\n")

@@ -30,6 +30,11 @@ def template_hash(deployment: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+def pod_name(owner: str, suffix: str) -> str:
+    """The name of a pod of a ReplicaSet or Job: at most 63 characters, the suffix in full."""
+    return f"{owner}-"[:58] + suffix
+
+
 def image_of(obj: Json) -> str:
     """The image of a pod, or of the pods of a Deployment."""
     spec = obj["spec"].get("template", obj)["spec"]
@@ -117,9 +122,12 @@ class Controllers:
         suffix = "".join(self._random.choices(LETTERS, k=5))
         reference = {"kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
         reference["apiVersion"] = "batch/v1" if kind == "Job" else "apps/v1"
-        name = f"{meta['name'][:57]}-{suffix}"
         body = {
-            "metadata": {"name": name, "labels": labels, "ownerReferences": [reference]},
+            "metadata": {
+                "name": pod_name(meta["name"], suffix),
+                "labels": labels,
+                "ownerReferences": [reference],
+            },
             "spec": spec,
             "status": {"phase": "Pending"},
         }

@@ -28,6 +28,8 @@ class Ending:
     def check(self) -> None:
         """What must hold long after the last fault."""
         self._told()
+        for name, text in self._simulation.neighbours.ending():
+            self.violated(name, text)
         rollout = self._simulation.rollout
         if rollout is None:
             self._gone()
@@ -53,7 +55,12 @@ class Ending:
         return key in self._simulation.server.objects
 
     def _told(self) -> None:
-        events = self._simulation.server.all("events")
+        name = self._simulation.scenario.name
+        events = [
+            event
+            for event in self._simulation.server.all("events")
+            if event["involvedObject"]["name"] == name
+        ]
         left = Counter(event["reason"] for event in events)
         for at, reason, what in self._owed:
             if reason == "Deleted" and self._simulation.rollout is None:

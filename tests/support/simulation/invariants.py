@@ -13,7 +13,7 @@ from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.decision.replicas import candidate_count, limits_of, minimum_ready
 from tests.support.simulation import clock
 from tests.support.simulation.apiserver import Change, Json
-from tests.support.simulation.controllers import owner_of, template_hash
+from tests.support.simulation.controllers import owner_of, pod_name, template_hash
 from tests.support.simulation.ending import Ending, Owed
 from tests.support.simulation.gateway import Client, Request
 from tests.support.simulation.truth import MOMENT, Truth, Violation, stale_view
@@ -29,7 +29,7 @@ class Invariants:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        self.truth = Truth(simulation)
+        self.truth = Truth(simulation, service=simulation.scenario.name)
         self.violations: list[Violation] = []
         self._jobs: dict[str, int] = {}
         self._last_writer: tuple[str, str] = ("", "")
@@ -99,7 +99,7 @@ class Invariants:
     def _capacity(self, client: Client, request: Request) -> None:
         simulation = self._simulation
         obj = simulation.server.objects.get(request.key)
-        rollout = simulation.rollout
+        rollout, truth = simulation.neighbours.truths(request.name)
         if obj is None or rollout is None or request.name.endswith("-shadow"):
             return
         count, old = request.body["spec"]["replicas"], obj["spec"].get("replicas", 1)
@@ -117,7 +117,7 @@ class Invariants:
             return sum(min(n, count) if name == request.name else n for name, n in reached.items())
 
         # Without a view of endpoints a rollback goes by the ready pods in the status of Deployments.
-        window = self.truth.window(client, "deployments" if _endpoints_unknown(rollout) else "endpointslices")
+        window = truth.window(client, "deployments" if _endpoints_unknown(rollout) else "endpointslices")
         now = window[-1]
         if all(left(moment) < min(floor, sum(moment.values())) for moment in window):
             text = f"{request} from {old} to {count} leaves {left(now)} of at least {floor} ({now})"
@@ -130,8 +130,13 @@ class Invariants:
         key = change.key
         if key.plural in ("endpointslices", "pods"):
             self.truth.look()
+            self._simulation.neighbours.look()
         if key.plural == "deployments" and change.type != "DELETED":
             self._follow_template(key.name, template_hash(change.new))
+        if key.plural == "modelrollouts" and change.type == "MODIFIED":
+            wrong = self._simulation.neighbours.started(key, change.new.get("status") or {})
+            if wrong:
+                self.violated("claims", wrong)
         if key == self._simulation.scenario.key and change.type == "MODIFIED":
             old, new = (change.old or {}).get("status") or {}, change.new.get("status") or {}
             if old != new:
@@ -199,6 +204,7 @@ class Invariants:
         if not (succeeded or observing or further) or (not before and not old.get("observation")):
             return
         self._same_template(run)
+        self._no_autoscaler()
         if run.get("skipAnalysis") or person or before.get("approvedAt"):
             return
         place = "observation" if old.get("observation") else before["index"]
@@ -207,6 +213,13 @@ class Invariants:
             self._data(rollout, run, ends)
         if place != "observation":
             self._really_reached(rollout, run, before)
+
+    def _no_autoscaler(self) -> None:
+        simulation, leader = self._simulation, self._simulation.leader()
+        held = leader.stale_since("horizontalpodautoscalers") if leader is not None else None
+        scaled = simulation.neighbours.conflict(simulation.now, held)
+        if scaled:
+            self.violated("autoscaler", f"advanced while an autoscaler scales {scaled}")
 
     def _same_template(self, run: Json) -> None:
         first, _ = self._entered.get(run["id"], ("", 0.0))
@@ -238,7 +251,7 @@ class Invariants:
         for criterion in rollout["spec"].get("criteria") or ():
             if criterion.get("onBreach") == "Warn":
                 continue
-            pod = f"{run['candidate']}-{self._template(run['candidate'])[0]}-abcde"
+            pod = pod_name(f"{run['candidate']}-{self._template(run['candidate'])[0]}", "abcde")
             answers = [
                 asked
                 for asked in simulation.prometheus.asked

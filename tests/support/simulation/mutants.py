@@ -74,6 +74,31 @@ def _told_from_memory() -> list[Replacement]:
     return [(reconcile.Reconciler, "_decide", tell)]
 
 
+def _by_beginning() -> list[Replacement]:
+    """7: a pod belongs to the first Deployment with whose name its own begins."""
+    from modelrollout.cluster.cache import ClusterCache
+
+    def deployment_of(self: Any, namespace: str, pod: str) -> str | None:
+        names = sorted(view.name for view in self.deployments if view.namespace == namespace)
+        return next((name for name in names if pod.startswith(f"{name}-")), None)
+
+    return [(ClusterCache, "_deployment_of", deployment_of)]
+
+
+def _takes_deployments() -> list[Replacement]:
+    """Scenario 38: a ModelRollout rolls out a Deployment that another one has."""
+    from modelrollout.operator.rollouts import RolloutStore
+
+    return [(RolloutStore, "holder", lambda *_: None)]
+
+
+def _blind_to_autoscalers() -> list[Replacement]:
+    """An autoscaler on one of the Deployments is not seen."""
+    from modelrollout.cluster.cache import ClusterCache
+
+    return [(ClusterCache, "autoscaler", lambda *_: None)]
+
+
 def _repeat_without_lease() -> list[Replacement]:
     """20: the lease is asked for before the first attempt and for none of its repetitions."""
     from modelrollout.cluster.fence import FencedApi
@@ -186,6 +211,13 @@ def _mutant(defect: str, what: str, invariants: str, replace: Callable[[], list[
 MUTANTS: Mapping[str, Mutant] = {
     "by-name": _mutant("1", "a changed Deployment counts as the previous version", "template", _by_name),
     "keeps-weight": _mutant("2", "another template keeps the weight in mid-run", "template", _keeps_weight),
+    "by-beginning": _mutant(
+        "7", "pods are told apart by the beginning of their names", "reached capacity settled", _by_beginning
+    ),
+    "takes-deployments": _mutant(
+        "s38", "two ModelRollouts have one Deployment", "claims", _takes_deployments
+    ),
+    "blind-to-autoscalers": _mutant("", "an autoscaler is not seen", "autoscaler", _blind_to_autoscalers),
     "own-clock": _mutant("22", "steps are timed by the clock of each machine", "early", _own_clock),
     "told-from-memory": _mutant("24", "a crash after the status loses an Event", "told", _told_from_memory),
     "without-ports": _mutant(

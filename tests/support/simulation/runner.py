@@ -16,6 +16,7 @@ from tests.support.simulation.controllers import Controllers, image_of, is_ready
 from tests.support.simulation.faults import Faults
 from tests.support.simulation.gateway import Client, Request
 from tests.support.simulation.invariants import Invariants
+from tests.support.simulation.neighbours import LONG, Neighbours
 from tests.support.simulation.prometheus import SCRAPE_SECONDS, Prometheus
 from tests.support.simulation.scenario import Scenario
 from tests.support.simulation.truth import Violation, stale_view
@@ -54,6 +55,7 @@ class Simulation:
         self.faults = Faults(clock.RealRandom(seed + 2), until=FAULTS_UNTIL)
         self.scenario = Scenario(clock.RealRandom(seed + 3))
         self.invariants = Invariants(self)
+        self.neighbours = Neighbours(self, clock.RealRandom(seed + 4))
         self.foreign: set[str] = set()
         self.given: set[str] = set()
         self.lease_key = Key("/apis/coordination.k8s.io/v1", "leases", "system", "operator")
@@ -211,7 +213,10 @@ class Simulation:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(operators.task_factory)  # type: ignore[arg-type]
         self.server.listeners.append(self._changed)
+        if self.neighbours.random.random() < 0.12:
+            self.scenario.names |= {"a": LONG, "b": f"{LONG}-v2"}
         self.scenario.prepare(self)
+        self.neighbours.prepare()
         self.trace("setup", f"faults: {', '.join(sorted(self.faults.kinds)) or 'none'}")
         self.trace("setup", f"spec: {json.dumps(self.scenario.spec)}")
         for number in range(self._replicas):
@@ -250,6 +255,8 @@ class Simulation:
 
     def _rests(self) -> bool:
         rollout = self.rollout
+        if not self.neighbours.rest():
+            return False
         status = (rollout or {}).get("status") or {}
         # A watch that was frozen has to prove itself for a while: until then that is said, and not at rest.
         return rollout is None or (status.get("phase") in RESTING and not stale_view(status))

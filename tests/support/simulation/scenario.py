@@ -66,6 +66,7 @@ class Scenario:
 
     random: RealRandom
     name: str = "emotion"
+    names: dict[str, str] = field(default_factory=lambda: {letter: letter for letter in "abc"})
     spec: Json = field(default_factory=dict)
     acts: list[tuple[float, str, Act]] = field(default_factory=list)
     deleted: bool = False
@@ -112,8 +113,8 @@ class Scenario:
         spec: Json = {
             "replicas": replicas,
             "service": self.name,
-            "stable": {"deployment": "a"},
-            "candidate": {"deployment": "b"},
+            "stable": {"deployment": self.names["a"]},
+            "candidate": {"deployment": self.names["b"]},
             "capacity": {"maxSurge": surge, "maxUnavailable": unavailable},
             "steps": [
                 {"weight": weight, **({"duration": duration} if duration else {})}
@@ -137,7 +138,7 @@ class Scenario:
         return spec
 
     def _deployment(self, simulation: Simulation, name: str, image: str, replicas: int, **kw: Any) -> None:
-        body = deployment(name, image, replicas, app=self.app, **kw)
+        body = deployment(self.names[name], image, replicas, app=self.app, **kw)
         created = simulation.server.create(APPS, "deployments", NAMESPACE, body)
         simulation.given.add(created["metadata"]["uid"])
 
@@ -189,11 +190,14 @@ class Scenario:
     def _edit_spec(self, **fields: Any) -> Act:
         return lambda sim: self._edit(sim, self.key, lambda obj: obj["spec"].update(fields))
 
+    def _key(self, letter: str) -> Key:
+        return Key(APPS, "deployments", NAMESPACE, self.names[letter])
+
     def _set_image(self, name: str, image: str) -> Act:
         def change(obj: Json) -> None:
             obj["spec"]["template"]["spec"]["containers"][0]["image"] = image
 
-        return lambda sim: self._edit(sim, Key(APPS, "deployments", NAMESPACE, name), change)
+        return lambda sim: self._edit(sim, self._key(name), change)
 
     def _new_image(self) -> tuple[str, Act]:
         name, quality = self.random.choice("abb"), self.random.choice(("good", "bad"))
@@ -202,7 +206,7 @@ class Scenario:
 
     def _other_candidate(self) -> tuple[str, Act]:
         name = self.random.choice("acb")
-        return f"candidate {name}", self._edit_spec(candidate={"deployment": name})
+        return f"candidate {name}", self._edit_spec(candidate={"deployment": self.names[name]})
 
     def _back_again(self) -> tuple[str, Act]:
         image = f"model:{self.random.choice(('good', 'bad'))}-j"
@@ -224,8 +228,7 @@ class Scenario:
 
         def act(sim: Simulation) -> None:
             sim.disturb()
-            key = Key(APPS, "deployments", NAMESPACE, name)
-            self._edit(sim, key, lambda obj: obj["spec"].update(replicas=count))
+            self._edit(sim, self._key(name), lambda obj: obj["spec"].update(replicas=count))
 
         return f"scale {name} to {count}", act
 
@@ -246,7 +249,7 @@ class Scenario:
         name = self.random.choice("bc")
 
         def act(sim: Simulation) -> None:
-            key = Key(APPS, "deployments", NAMESPACE, name)
+            key = self._key(name)
             if key in sim.server.objects:
                 sim.disturb()
                 sim.server.delete(key)
@@ -270,4 +273,4 @@ class Scenario:
         """The Deployment that is idle gets a new image and is rolled out: the two are used in turn."""
         quality = self.random.choice(("good", "bad"))
         self._act(170, "set image of a", self._set_image("a", f"model:{quality}-a3"))
-        self._act(175, "candidate a", self._edit_spec(candidate={"deployment": "a"}))
+        self._act(175, "candidate a", self._edit_spec(candidate={"deployment": self.names["a"]}))

@@ -31,6 +31,8 @@ NAMES: Final[dict[str, str]] = {
     "told": "every transition is told as an Event",
     "settled": "after the faults the state is what the spec asks for, whole and quiet",
     "quiet": "a fresh operator finds nothing to do",
+    "claims": "a Deployment of one ModelRollout is not rolled out by another",
+    "autoscaler": "no advance while an autoscaler scales one of the Deployments",
     "stuck": "the operator is alive after the faults",
 }
 MOMENT: Final = 3.0
@@ -60,6 +62,7 @@ class Truth:
     """What clients really reach, over time."""
 
     simulation: Simulation
+    service: str
     reached: list[tuple[float, dict[str, int]]] = field(default_factory=lambda: [(0.0, {})])
     ready: list[tuple[float, dict[str, int]]] = field(default_factory=lambda: [(0.0, {})])
 
@@ -76,7 +79,7 @@ class Truth:
         """
         server, counts = self.simulation.server, {}
         service = server.objects.get(
-            Key(CORE, "services", self.simulation.scenario.key.namespace, self.simulation.scenario.name)
+            Key(CORE, "services", self.simulation.scenario.key.namespace, self.service)
         )
         if service is None:
             return {}
@@ -92,11 +95,10 @@ class Truth:
     def now(self) -> dict[str, int]:
         """Ready endpoints by the name of their Deployment, where the Service's ports lead to them."""
         server, counts = self.simulation.server, {}
-        service = self.simulation.scenario.name
         pods = {pod["metadata"]["uid"]: pod for pod in server.all("pods")}
         sets = {each["metadata"]["uid"]: each for each in server.all("replicasets")}
         for part in server.all("endpointslices"):
-            if part["metadata"]["labels"]["kubernetes.io/service-name"] != service or not part["ports"]:
+            if part["metadata"]["labels"]["kubernetes.io/service-name"] != self.service or not part["ports"]:
                 continue
             for endpoint in part["endpoints"]:
                 pod = pods.get(endpoint["targetRef"]["uid"])
