@@ -49,7 +49,9 @@ class Neighbours:
             self._own()
         if random.random() < 0.12:
             self._rival()
-        if random.random() < 0.1:
+        # After the ModelRollout has gone nobody would put right what an autoscaler left.
+        goes = any(what.startswith("delete {") for _, what, _ in self.simulation.scenario.acts)
+        if random.random() < 0.1 and not goes:
             begins, lasts = random.uniform(20, 140), random.uniform(10, 60)
             loop = asyncio.get_running_loop()
             loop.call_later(begins, self._autoscale, random.choice("ab"), random.randint(1, 6))
