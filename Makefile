@@ -69,7 +69,7 @@ nightly: venv ## 200,000 random histories instead of 5,000, 10,000 simulated ope
 .PHONY: mutation
 MUTATION := $(PY) -m tests.support.mutation
 mutation: venv ## Change the code in small ways: which does no unit test notice? PACKAGE=decision MODULE=replicas SAMPLE=150 MUTATION_SEED=1
-	@$(MUTATION) $(PACKAGE) --module "$(MODULE)" --sample "$(or $(SAMPLE),0)" --seed "$(or $(MUTATION_SEED),1)" --workers $(WORKERS)
+	@$(MUTATION) $(PACKAGE) --module "$(MODULE)" --sample "$(or $(SAMPLE),0)" --seed "$(or $(MUTATION_SEED),1)" --workers $(WORKERS) $(if $(RESUME),--resume)
 
 ##@ Simulation of the whole operator (docs/design/simulation.md)
 .PHONY: simulate simulate-mutants

@@ -28,6 +28,11 @@ class Api:
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.failure: ApiError | None = None
 
+    def again(self) -> Api:
+        """One that was not asked anything yet: cases are made once, and may run more than once."""
+        self.asked = []
+        return self
+
     async def get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
         self.asked.append((path, query))
         if self.failure is not None:
@@ -62,7 +67,7 @@ def keeper(api: Any, *, failed: bool) -> JobKeeper:
 
 
 async def told(api: Any, *, failed: bool) -> tuple[JobState, str]:
-    jobs = keeper(api, failed=failed)
+    jobs = keeper(api.again(), failed=failed)
     await jobs.look("ns", ["job"])
     result = jobs.results(["job"], owner=OWNER)["job"]
     return result.state, result.message

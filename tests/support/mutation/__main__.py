@@ -28,24 +28,32 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="which ones are chosen")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--place", type=Path, default=PLACE, help="folder to work in; it is made anew")
+    parser.add_argument(
+        "--resume", action="store_true", help="run what is left of the run before, same folder"
+    )
     return parser.parse_args()
+
+
+def choose(workspace: Workspace, asked: argparse.Namespace, log: Path) -> None:
+    """Make the folder and the mutants, and write down which are run."""
+    workspace.make()
+    wanted = {
+        "workers": asked.workers,
+        "seed": asked.seed,
+        "only": rf"\.{re.escape(asked.module)}\.(x_|xǁ)" if asked.module else "",
+        "samples": dict.fromkeys(asked.packages, asked.sample),
+    }
+    workspace.run("-m", "tests.support.mutation.inside", json.dumps(wanted), log=log)
 
 
 def main() -> int:
     """The command; 1 where a goal is missed, 2 where it could not be measured."""
     asked, started = options(), time.monotonic()
+    asked.place = asked.place.resolve()
     workspace = Workspace(asked.place, tuple(asked.packages))
-    workspace.make()
-    log = asked.place / "run.log"
-    only = rf"\.{re.escape(asked.module)}\.(x_|xǁ)" if asked.module else ""
-    wanted = {
-        "workers": asked.workers,
-        "seed": asked.seed,
-        "only": only,
-        "samples": dict.fromkeys(asked.packages, asked.sample),
-    }
-    workspace.run("-m", "tests.support.mutation.inside", json.dumps(wanted), log=log)
-    chosen = asked.place / "chosen.json"
+    log, chosen = asked.place / "run.log", asked.place / "chosen.json"
+    if not asked.resume:
+        choose(workspace, asked, log)
     if not chosen.exists():
         return _failed(log)
     count = sum(len(entries) for entries in json.loads(chosen.read_text()).values())
