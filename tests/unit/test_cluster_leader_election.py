@@ -277,6 +277,23 @@ async def test_a_renewal_under_way_does_not_take_it_again() -> None:
     assert len(api.writes()) == before
 
 
+async def test_a_renewal_that_was_sent_before_the_lease_is_given_back_allows_nothing_after_it() -> None:
+    api = Answering()
+    async with replicas(api, "a") as (first,):
+        await until_held(first)
+        api.delay = 0.1
+        sent = len(api.limits)
+        while not any(method == "PUT" for method, _, _ in api.limits[sent:]):
+            await asyncio.sleep(0.01)
+        release = asyncio.create_task(first.elector.release())
+        held = []
+        for _ in range(60):
+            await asyncio.sleep(0.01)
+            held.append(first.leadership.held)
+        await release
+        assert not any(held), "the answer to a renewal made it act again"
+
+
 async def test_giving_it_back_takes_at_most_six_seconds_whatever_the_api_server_answers() -> None:
     api = Answering()
     async with replicas(api, "a") as (first,):

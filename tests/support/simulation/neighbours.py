@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 AUTOSCALING: Final = "/apis/autoscaling/v2"
 ROLLOUTS: Final = "/apis/modelrollout.dev/v1alpha1"
+SHARE: Final = 0.12
+"""Of the seeds, for each of them."""
+TEAM: Final = {"team": "models"}
+"""What the pods of both have, so that nothing but the claim is wrong with the younger ModelRollout."""
 SYNC_SECONDS: Final = 15.0
 """How often an autoscaler sets the count, as Kubernetes' own does."""
 LONG: Final = "sentiment-classifier-multilingual-production-eu"
@@ -33,9 +37,20 @@ class Neighbours:
     random: RealRandom
     rollout: Key | None = None
     rival: Key | None = None
+    chosen: frozenset[str] = frozenset()
     _scaled: tuple[Key, Key, int] | None = None
     _since: float = 0.0
     _truth: Truth | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Draw which there are, before the scenario makes its objects."""
+        kinds = ("long names", "own", "rival", "autoscaler")
+        self.chosen = frozenset(kind for kind in kinds if self.random.random() < SHARE)
+        scenario = self.simulation.scenario
+        if "long names" in self.chosen:
+            scenario.names |= {"a": LONG, "b": f"{LONG}-v2"}
+        if "rival" in self.chosen:
+            scenario.labels = TEAM
 
     @property
     def namespace(self) -> str:
@@ -43,15 +58,15 @@ class Neighbours:
         return self.simulation.scenario.key.namespace
 
     def prepare(self) -> None:
-        """Draw and make them."""
+        """Make them."""
         random = self.random
-        if random.random() < 0.12:
+        if "own" in self.chosen:
             self._own()
-        if random.random() < 0.12:
-            self._rival()
-        # After the ModelRollout has gone nobody would put right what an autoscaler left.
+        # After the ModelRollout has gone another may have its Deployments, and an autoscaler's count stays.
         goes = any(what.startswith("delete {") for _, what, _ in self.simulation.scenario.acts)
-        if random.random() < 0.1 and not goes:
+        if "rival" in self.chosen and not goes:
+            self._rival()
+        if "autoscaler" in self.chosen and not goes:
             begins, lasts = random.uniform(20, 140), random.uniform(10, 60)
             loop = asyncio.get_running_loop()
             loop.call_later(begins, self._autoscale, random.choice("ab"), random.randint(1, 6))
@@ -93,9 +108,8 @@ class Neighbours:
 
     def _rival(self) -> None:
         sim, random = self.simulation, self.random
-        self._service("rival", {"app": "rival"})
-        self._deployment("r", "model:good-r", 1, app="rival")
-        sim.foreign.add(sim.server.objects[Key(APPS, "deployments", self.namespace, "r")]["metadata"]["uid"])
+        self._service("rival", TEAM)
+        self._deployment("r", "model:good-r", 1, app="rival", more=TEAM)
         spec = {"replicas": 1, "service": "rival", "stable": {"deployment": "r"}, "steps": [{"weight": 100}]}
         spec |= {"candidate": {"deployment": sim.scenario.names["a"]}}
         self.rival = self._later("rival", spec, random.uniform(30, 120))

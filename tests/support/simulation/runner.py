@@ -16,7 +16,7 @@ from tests.support.simulation.controllers import Controllers, image_of, is_ready
 from tests.support.simulation.faults import Faults
 from tests.support.simulation.gateway import Client, Request
 from tests.support.simulation.invariants import Invariants
-from tests.support.simulation.neighbours import LONG, Neighbours
+from tests.support.simulation.neighbours import Neighbours
 from tests.support.simulation.prometheus import SCRAPE_SECONDS, Prometheus
 from tests.support.simulation.scenario import Scenario
 from tests.support.simulation.truth import Violation, stale_view
@@ -213,11 +213,10 @@ class Simulation:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(operators.task_factory)  # type: ignore[arg-type]
         self.server.listeners.append(self._changed)
-        if self.neighbours.random.random() < 0.12:
-            self.scenario.names |= {"a": LONG, "b": f"{LONG}-v2"}
         self.scenario.prepare(self)
         self.neighbours.prepare()
         self.trace("setup", f"faults: {', '.join(sorted(self.faults.kinds)) or 'none'}")
+        self.trace("setup", f"beside it: {', '.join(sorted(self.neighbours.chosen)) or 'nothing'}")
         self.trace("setup", f"spec: {json.dumps(self.scenario.spec)}")
         for number in range(self._replicas):
             loop.call_later(5.0 * number, self.start, f"op-{number + 1}")

@@ -33,9 +33,11 @@ CRITERIA: Final[tuple[Json, ...]] = (
 Act = Callable[["Simulation"], None]
 
 
-def deployment(name: str, image: str, replicas: int, *, app: str, port: str = "http") -> Json:
+def deployment(
+    name: str, image: str, replicas: int, *, app: str, port: str = "http", more: Json | None = None
+) -> Json:
     """A Deployment whose pods the clients' Service selects."""
-    labels = {"app": app, "version": name}
+    labels = {"app": app, "version": name, **(more or {})}
     container = {"name": "server", "image": image, "ports": [{"name": port, "containerPort": 8080}]}
     return {
         "apiVersion": "apps/v1",
@@ -67,6 +69,7 @@ class Scenario:
     random: RealRandom
     name: str = "emotion"
     names: dict[str, str] = field(default_factory=lambda: {letter: letter for letter in "abc"})
+    labels: Json = field(default_factory=dict)
     spec: Json = field(default_factory=dict)
     acts: list[tuple[float, str, Act]] = field(default_factory=list)
     deleted: bool = False
@@ -138,7 +141,7 @@ class Scenario:
         return spec
 
     def _deployment(self, simulation: Simulation, name: str, image: str, replicas: int, **kw: Any) -> None:
-        body = deployment(self.names[name], image, replicas, app=self.app, **kw)
+        body = deployment(self.names[name], image, replicas, app=self.app, more=self.labels, **kw)
         created = simulation.server.create(APPS, "deployments", NAMESPACE, body)
         simulation.given.add(created["metadata"]["uid"])
 

@@ -129,7 +129,10 @@ class Elector:
             started = time.monotonic()
             pause = settings.retry_seconds
             try:
-                if await asyncio.wait_for(self._try(started), timeout=settings.renew_seconds):
+                may_act = await asyncio.wait_for(self._try(started), timeout=settings.renew_seconds)
+                if self._released:
+                    return  # given back while the answer was on its way: acting must not begin again
+                if may_act:
                     self._leadership.extend(
                         started + settings.renew_seconds, others_from=started + settings.lease_seconds
                     )
