@@ -251,8 +251,11 @@ class Answering(FakeKube):
         super().__init__()
         self.limits: list[tuple[str, int, float]] = []
         self.read: Callable[[], None] = lambda: None
+        self.writing = asyncio.Event()
 
     async def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        if method == "PUT" and self.delay:
+            self.writing.set()
         self.limits.append((method, options["attempts"], options["seconds"]))
         answer = await super().request(method, path, **options)
         if method == "GET":
@@ -282,9 +285,8 @@ async def test_a_renewal_that_was_sent_before_the_lease_is_given_back_allows_not
     async with replicas(api, "a") as (first,):
         await until_held(first)
         api.delay = 0.1
-        sent = len(api.limits)
-        while not any(method == "PUT" for method, _, _ in api.limits[sent:]):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            await api.writing.wait()
         release = asyncio.create_task(first.elector.release())
         held = []
         for _ in range(60):
