@@ -88,7 +88,6 @@ class Workspace:
             "addopts": [
                 "--import-mode=importlib",
                 "-p no:cacheprovider",
-                "-p no:xdist",
                 "-p tests.support.mutation.order",
             ],
             "timeout": TEST_SECONDS,
