@@ -17,7 +17,7 @@ PACKAGES: Final = ("decision", "cluster", "prometheus", "traffic")
 WORKS_ON: Final = re.compile(
     rf"modelrollout\.({'|'.join(PACKAGES)}|operator|backtest)\b|from modelrollout import"
 )
-SKIPPED: Final = re.compile(r"import subprocess|tests\.support\.simulation")
+SKIPPED: Final = re.compile(r"import subprocess|tests\.support\.(simulation|mutation)")
 """Tests that start processes: a change in this process is not one in theirs."""
 READ: Final = (SOURCE, "charts", "samples", "docs", "crds")
 """What tests read as text."""
