@@ -76,6 +76,7 @@ class _Skewed(BaseHTTPRequestHandler):
 
 
 async def test_the_difference_of_the_clocks_that_an_answer_shows_is_used_for_its_past() -> None:
+    _Skewed.asked.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Skewed)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -119,9 +119,9 @@ class Neighbours:
         first = self.simulation.rollout
         if key != self.rival or first is None or first["metadata"].get("deletionTimestamp"):
             return ""
-        run = status.get("run") or {}
-        if run.get("candidate") == self.simulation.scenario.names["a"]:
-            return f"{key.name} rolls out {run['candidate']}, which {self.simulation.scenario.name} has"
+        wanted = self.simulation.scenario.names["a"]
+        if (status.get("run") or {}).get("candidate") == wanted and wanted in _in_use(first):
+            return f"{key.name} rolls out {wanted}, which {self.simulation.scenario.name} has"
         return ""
 
     def ending(self) -> list[tuple[str, str]]:
@@ -133,10 +133,6 @@ class Neighbours:
             stable, total = status.get("stable"), obj["spec"]["replicas"]
             if now.get(stable or "", 0) != total or status.get("phase") not in ("Succeeded", "RolledBack"):
                 found.append(("settled", f"tone is {status.get('phase')}; {stable} of {now}, {total} wanted"))
-        if self.rival is not None and self.simulation.rollout is not None:
-            phase = (objects[self.rival].get("status") or {}).get("phase")
-            if phase != "Invalid":
-                found.append(("claims", f"rival names a Deployment of another ModelRollout and is {phase}"))
         return found
 
     # -- an autoscaler on a Deployment --------------------------------------------------------------------
@@ -203,3 +199,13 @@ class Neighbours:
 
         asyncio.get_running_loop().call_later(seconds, apply)
         return Key(ROLLOUTS, "modelrollouts", self.namespace, name)
+
+
+def _in_use(rollout: Json) -> set[str | None]:
+    """Deployments that a ModelRollout holds: by its status, and by its spec as long as it has no status."""
+    status, spec = rollout.get("status") or {}, rollout["spec"]
+    run = status.get("run") or {}
+    held = {status.get("stable"), status.get("previousStable"), spec["candidate"].get("deployment")}
+    if not run.get("finishedAt"):
+        held |= {run.get("candidate"), run.get("stable")}
+    return held if status.get("stable") else {*held, spec["stable"]["deployment"]}
