@@ -8,24 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.checks import CHECKS
 from schemathesis.schemas import APIOperation
 
 from inference_server.api.app import create_app
 from inference_server.predictors.emotion.kind import KIND
 from inference_server.settings import Settings
+from tests.support.generated import check_generated
 from tests.support.inference import load_fake, server_process, write_fake
-
-CHECKED = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_schema_conformance",
-    "unsupported_method",
-)
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +36,7 @@ def operations() -> list[APIOperation]:
 @pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.label)
 def test_generated_requests(operation: APIOperation, mode: GenerationMode, url: str) -> None:
     """Valid and invalid requests alike get an answer that the document describes."""
-
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(operation.as_strategy(generation_mode=mode))
-    def run(case: schemathesis.Case) -> None:
-        case.call_and_validate(base_url=url, checks=[CHECKS.get_one(name) for name in CHECKED])
-
-    try:
-        run()
-    except Unsatisfiable:
-        assert mode is GenerationMode.NEGATIVE, "an operation without parameters cannot be asked wrongly"
+    check_generated(operation, mode, url)
 
 
 def test_limits_of_the_environment_are_in_the_document(url: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, BackgroundTasks, FastAPI, Query, Request, Response
-from fastapi.responses import PlainTextResponse
 
 from inference_server.api.requests import ERROR_RESPONSES, request_id
 from inference_server.errors import InvalidInputError, OverloadedError
@@ -37,6 +36,9 @@ STORE_VARIABLE: Final = "SUGGEST_STORE"
 FEEDBACK: Final = "model_feedback"
 _NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
     503: {"model": ErrorBody, "description": "No model is loaded yet."}
+}
+_LINES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/x-ndjson": {}, "text/csv": {}}, "description": "One row a line."}
 }
 _INVALID: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ErrorBody, "description": "The body is not JSON in UTF-8."},
@@ -158,7 +160,7 @@ def _add_reading(routes: APIRouter, service: InferenceService, store: Store) -> 
         default = found.pop("default")
         return ThresholdsAnswer(thresholds=found, default=default)
 
-    @routes.get("/suggest/{table}", responses=_INVALID, response_class=PlainTextResponse)
+    @routes.get("/suggest/{table}", responses={**_INVALID, **_LINES}, response_class=Response)
     async def export(
         table: Literal["disagreements", "feedback"],
         form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl",
