@@ -13,7 +13,8 @@ from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, ForbiddenError
 from modelrollout.cluster.freshness import QUIET_WATCHES, STALE_SECONDS, Freshness
-from modelrollout.cluster.informer import Informer, Source
+from modelrollout.cluster.informer import Informer
+from modelrollout.cluster.source import Source
 from tests.support.cached_cluster import endpoint, pods, see_deployment, see_service, see_slice
 from tests.support.fake_kube import FakeKube
 from tests.unit.test_cluster_informer import Script, Thing, event, page, parse, play, thing

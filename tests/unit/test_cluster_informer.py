@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, GoneError
-from modelrollout.cluster.informer import RELIST_SECONDS, Informer, Source, is_older
+from modelrollout.cluster.informer import RELIST_SECONDS, Informer
+from modelrollout.cluster.source import Source, is_older
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from modelrollout.cluster.workloads.shadow import Shadow, SideKeeper
 from modelrollout.cluster.workloads.validation_jobs import JobKeeper, JobOrder, build_job
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.decision.types import JobState
-from modelrollout.operator.executor import Actor
+from modelrollout.operator.executor import Executor
 from modelrollout.operator.rollouts import RolloutState
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
@@ -184,7 +184,8 @@ async def test_a_taken_name_stays_a_problem_until_it_is_free(monkeypatch: pytest
     setup.put(JOB, foreign(JOB, None))
     rollout = RolloutState.of(stored())
     nothing: Any = None
-    actor = Actor(api=setup.api, hands=nothing, cache=setup.cache, metrics=nothing, clock=ServerClock())
+    parts = dict.fromkeys(("provider", "copies", "side", "jobs", "parking", "metrics"), nothing)
+    actor = Executor(api=setup.api, cache=setup.cache, clock=ServerClock(), **parts)
     with pytest.raises(NameTakenError) as told:
         await setup.make_job()
     actor._note(rollout, told.value)

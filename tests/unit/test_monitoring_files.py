@@ -35,7 +35,9 @@ def alerts() -> Iterator[tuple[str, str]]:
 
 
 def test_every_metric_of_the_operator_that_is_asked_for_exists() -> None:
-    registry = OperatorMetrics(list, lambda: True).registry
+    metrics = OperatorMetrics(lambda: True)
+    metrics.describe(())
+    registry = metrics.registry
     registry.register(CacheCollector(empty_cache()))
     families = {(family.name, family.type) for family in registry.collect()}
     names = {name + ("_total" if kind == "counter" else "") for name, kind in families}

@@ -1,11 +1,11 @@
-"""The engine: what goes wrong with one rollout is shown there and hurts no other."""
+"""The controller: what goes wrong with one rollout is shown there and hurts no other."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,10 +15,14 @@ from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, NotF
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.writer import Writer
-from modelrollout.operator.controller import Engine
-from modelrollout.operator.events import Reporter
+from modelrollout.operator.controller import Controller
+from modelrollout.operator.events import EventRecorder
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.reconcile import Reconciler
+from modelrollout.operator.rollouts import Key, RolloutState
+from modelrollout.operator.store import RolloutStore
+from modelrollout.operator.wakeups import Wakeups
+from modelrollout.operator.workqueue import WorkQueue
 from tests.support.fake_kube import FakeKube
 from tests.unit.test_operator_rollouts import stored
 
@@ -30,7 +34,7 @@ class Ticks:
         self.errors: dict[str, list[Exception]] = {}
         self.done: list[str] = []
 
-    async def tick(self, rollout: RolloutState) -> float | None:
+    async def reconcile(self, rollout: RolloutState) -> float | None:
         waiting = self.errors.get(rollout.name)
         if waiting:
             raise waiting.pop(0)
@@ -39,33 +43,35 @@ class Ticks:
 
 
 class World:
-    """An engine over a fake API server."""
+    """A controller over a fake API server."""
 
     def __init__(self) -> None:
         self.api: Any = FakeKube()
         self.leadership = Leadership()
-        self.store = RolloutStore(
-            changed=lambda key: self.engine.rollout_changed(key),  # noqa: PLW0108 - there is no engine yet
-            forgotten=lambda old: self.engine.scheduler.forget(old.key),
-        )
-        self.metrics = OperatorMetrics(lambda: self.store, lambda: self.leadership.held)
+        self.metrics = OperatorMetrics(lambda: self.leadership.held)
+        self.queue: WorkQueue[Key] = WorkQueue(accepts=lambda: self.leadership.held)
+        self.store = RolloutStore(changed=self.queue.wake, forgotten=lambda old: self.queue.forget(old.key))
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         fenced = FencedApi(self.api, self.leadership)
         writer = Writer(fenced, cache)
-        self.engine = Engine(
+        self.wakeups = Wakeups(self.store, self.queue)
+        self.ticks = Ticks()
+        self.controller = Controller(
             api=fenced,
             store=self.store,
+            queue=self.queue,
+            wakeups=self.wakeups,
+            reconciler=cast(Reconciler, self.ticks),
             writer=writer,
-            reporter=Reporter(writer, self.metrics),
+            reporter=EventRecorder(writer, self.metrics),
             leadership=self.leadership,
             metrics=self.metrics,
             scopes=(None,),
         )
-        self.ticks = Ticks()
-        self.engine.use(self.ticks)  # type: ignore[arg-type]
 
     def add(self, name: str) -> RolloutState:
         self.store.apply(self.api.put(resources.rollout("ns", name), stored(name)))
+        self.queue.wake(("ns", name))
         rollout = self.store.get(("ns", name))
         assert rollout is not None
         return rollout
@@ -79,13 +85,13 @@ class World:
 @asynccontextmanager
 async def leading() -> AsyncIterator[World]:
     world = World()
-    tasks = [asyncio.create_task(world.engine.scheduler.run()), asyncio.create_task(world.engine.lead())]
+    tasks = [asyncio.create_task(world.controller.run()), asyncio.create_task(world.controller.lead())]
     world.leadership.extend(float("inf"))
     await asyncio.sleep(0.02)
     yield world
     for task in tasks:
         task.cancel()
-    await world.engine.scheduler.drain(0.1)
+    await world.queue.drain(0.1)
 
 
 async def until(check: Any) -> None:
@@ -142,7 +148,7 @@ async def test_an_object_that_is_gone_is_forgotten() -> None:
         world.add("one")
         del world.api.objects[resources.rollout("ns", "one")]
         await until(lambda: len(world.store) == 0)
-        assert len(world.engine.scheduler) == 0
+        assert len(world.queue) == 0
 
 
 async def test_nothing_is_ticked_without_the_lease_and_everything_with_it() -> None:
@@ -151,7 +157,7 @@ async def test_nothing_is_ticked_without_the_lease_and_everything_with_it() -> N
         await asyncio.sleep(0.02)
         world.add("one")
         world.add("two")
-        world.engine.object_changed("deployments", "ns", "emotion-1")
+        world.wakeups.object_changed("deployments", "ns", "emotion-1")
         await asyncio.sleep(0.2)
         assert world.ticks.done == []
         world.leadership.extend(float("inf"))
@@ -172,14 +178,15 @@ async def test_a_change_wakes_those_that_name_the_object_and_nobody_else() -> No
         for name in ("one", "two"):
             world.api.put(resources.rollout("ns", name), stored(name, service=name, stable=f"{name}-1"))
             world.store.apply(world.api.objects[resources.rollout("ns", name)])
+            world.queue.wake(("ns", name))
             rollout = world.store.get(("ns", name))
             assert rollout is not None
             world.store.refresh_claims(rollout)
         await until(lambda: len(world.ticks.done) >= 2)
         await asyncio.sleep(0.2)
         world.ticks.done.clear()
-        world.engine.object_changed("deployments", "ns", "two-1")
-        world.engine.object_changed("services", "ns", "unknown")
+        world.wakeups.object_changed("deployments", "ns", "two-1")
+        world.wakeups.object_changed("services", "ns", "unknown")
         await asyncio.sleep(0.2)
         assert world.ticks.done == ["two"]
 
@@ -191,17 +198,16 @@ async def test_a_list_finds_what_the_watch_did_not_tell() -> None:
         world.api.objects[path] = {"metadata": {}, "items": items}
         world.add("gone")
         del world.api.objects[resources.rollout("ns", "gone")]
-        assert await world.engine.list_rollouts() == ["5"]
+        await world.controller.list_rollouts()
         assert [rollout.name for rollout in world.store] == ["lost"]
-        assert await world.engine.list_rollouts() == []
+        await until(lambda: "lost" in world.ticks.done)
 
 
-async def test_the_list_is_repeated_for_ever_and_tells_what_surprised_it() -> None:
+async def test_the_list_is_repeated_for_ever() -> None:
     async with leading() as world:
         path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)
         world.api.objects[path] = {"metadata": {}, "items": [stored("lost", version=5)]}
-        surprises: list[str] = []
-        task = asyncio.create_task(world.engine.resync(0.01, surprised=surprises.append))
+        task = asyncio.create_task(world.controller.resync(0.01))
         await until(lambda: len([1 for _, seen, _ in world.api.requests if seen == path]) >= 6)
         task.cancel()
-        assert surprises == ["5"]
+        assert [rollout.name for rollout in world.store] == ["lost"]

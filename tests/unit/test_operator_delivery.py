@@ -33,7 +33,7 @@ async def no_headers(_: Message) -> dict[str, str]:
 
 @asynccontextmanager
 async def sending() -> AsyncIterator[tuple[Deliveries, OperatorMetrics]]:
-    metrics = OperatorMetrics(list, lambda: True)
+    metrics = OperatorMetrics(lambda: True)
     deliveries = Deliveries(metrics, headers=no_headers)
     task = asyncio.create_task(deliveries.run())
     try:
@@ -119,7 +119,7 @@ async def test_one_namespace_cannot_fill_the_queue_of_another(
 ) -> None:
     monkeypatch.setattr(delivery, "TARGET_LENGTH", 4)
     monkeypatch.setattr(delivery, "TOTAL_LENGTH", 6)
-    metrics = OperatorMetrics(list, lambda: True)
+    metrics = OperatorMetrics(lambda: True)
     deliveries = Deliveries(metrics, headers=no_headers)  # nothing is sent yet
     with caplog.at_level(logging.WARNING):
         for number in range(10):
@@ -165,7 +165,7 @@ def started() -> UnreportedTransition:
 async def test_nothing_is_sent_to_a_host_that_the_settings_do_not_allow(
     allowed: tuple[str, ...], sent: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    metrics = OperatorMetrics(list, lambda: True)
+    metrics = OperatorMetrics(lambda: True)
     notifier = Notifier(None, metrics, allowed_hosts=allowed)  # type: ignore[arg-type]
     done: list[bool] = []
     with Webhook() as alive:

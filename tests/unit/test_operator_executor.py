@@ -10,7 +10,7 @@ import pytest
 from modelrollout.api.status import ModelRolloutStatus, ValidationState, ValidationStatus
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.decision.types import Decision
-from modelrollout.operator.executor import OPEN, Actor, Hands
+from modelrollout.operator.executor import OPEN, Executor
 from modelrollout.operator.rollouts import RolloutState
 from tests.unit.test_operator_rollouts import stored
 
@@ -39,14 +39,14 @@ class Keeper:
 async def test_a_job_may_end_once_its_result_is_in_status_and_not_before(state: ValidationState) -> None:
     keeper: Any = Keeper()
     nothing: Any = SimpleNamespace(deployments=SimpleNamespace(get=lambda *_: None))
-    hands = Hands(provider=nothing, copies=nothing, side=keeper, jobs=keeper, parking=keeper)
-    actor = Actor(api=nothing, hands=hands, cache=nothing, metrics=nothing, clock=ServerClock())
+    unused = dict.fromkeys(("api", "provider", "copies", "cache", "metrics"), nothing)
+    executor = Executor(side=keeper, jobs=keeper, parking=keeper, clock=ServerClock(), **unused)
     validations = [{"name": "smoke", "image": "check:1", "ttl": "0s"}]
     rollout = RolloutState.of(stored(validations=validations))
     entries = tuple(
         ValidationStatus(name=name, run="r", step=0, job=f"job-{name}", state=state)
         for name in ("smoke", "gone")
     )
-    await actor.act(rollout, Decision(status=ModelRolloutStatus(validations=entries)))
+    await executor.act(rollout, Decision(status=ModelRolloutStatus(validations=entries)))
     expected = {} if state in OPEN else {"job-smoke": 0.0, "job-gone": 86400.0}
     assert keeper.expired == expected

@@ -1,92 +1,179 @@
-"""The process ends in time: the deadline begins before anything is waited for."""
+"""kopf as the frame of the process: what it calls at the start and at the end, and how the process ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from modelrollout.cluster.client import Credentials, KubeApi
+from modelrollout.cluster.clock import ServerClock
+from modelrollout.cluster.errors import ApiError
+from modelrollout.cluster.leader_election import Leadership
+from modelrollout.operator import app as parts
 from modelrollout.operator import main
 from modelrollout.operator.deadline import REST_SECONDS
+from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.settings import load_settings
+from tests.support.fake_kube import FakeKube
+
+SETTINGS = load_settings(["--prometheus-url", "http://p"], {})
 
 
-class Process:
-    """One task, and notes of what was done in which order."""
+class App:
+    """Notes what kopf calls; fails where a test wants it to."""
 
-    def __init__(self, told: list[str], *, fails: bool = False, stubborn: bool = False) -> None:
-        self.told, self._fails, self._stubborn = told, fails, stubborn
+    failed = False
 
-    def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        yield "work", self._work()
+    def __init__(self, told: list[str], stop: asyncio.Event, *, server: str, fails: bool) -> None:
+        self.told, self._stop, self._server, self._fails = told, stop, server, fails
 
-    async def _work(self) -> None:
+    async def start(self) -> None:
+        self.told.append("started")
+        loop = asyncio.get_running_loop()
         if self._fails:
-            raise RuntimeError("the task of the test fails")
+            loop.call_later(0.5, self._fail)
+        else:
+            loop.call_later(0.5, os.kill, os.getpid(), signal.SIGTERM)
+
+    def _fail(self) -> None:
+        self.failed = True
+        self._stop.set()
+
+    async def credentials(self) -> Credentials:
+        return Credentials(
+            server=self._server,
+            ca_file=None,
+            ca_data=None,
+            insecure=False,
+            token=None,
+            cert_file=None,
+            key_file=None,
+        )
+
+    async def drain(self) -> None:
+        self._stop.set()
+        self.told.append("drained")
+
+
+@asynccontextmanager
+async def discovery() -> AsyncIterator[str]:
+    """The address of an API server that serves no group; kopf waits for more."""
+    answers: dict[str, dict[str, Any]] = {
+        "/api": {"versions": ["v1"]},
+        "/api/v1": {"resources": []},
+        "/apis": {"groups": []},
+    }
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(answers[request.path])
+
+    app = web.Application()
+    for path in answers:
+        app.router.add_get(path, answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url(""))
+
+
+@pytest.mark.parametrize(
+    ("error", "fails", "expected", "code"),
+    [
+        (None, False, ["started", "drained"], 0),
+        (None, True, ["started", "drained"], 1),
+        (ApiError(0, "Configuration", "no way to the cluster"), False, [], 1),
+    ],
+    ids=["SIGTERM", "a part fails", "it cannot start"],
+)
+async def test_kopf_starts_and_drains_the_app_and_the_exit_code_tells_of_a_failure(
+    error: Exception | None,
+    fails: bool,
+    expected: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    async def create(_: Any, *, stop: asyncio.Event) -> App:
+        if error is not None:
+            raise error
+        return App(told, stop, server=server, fails=fails)
+
+    monkeypatch.setattr(main.App, "create", create)
+    async with discovery() as server, asyncio.timeout(4):  # kopf waits 5 s for a task that is left behind
+        assert await main.run(SETTINGS) == code
+    assert told == expected
+
+
+def real_app(monkeypatch: pytest.MonkeyPatch, told: list[str]) -> parts.App:
+    """The real parts over an API server in memory; notes the deadline and the end of the queue."""
+
+    class Deadline:
+        def start(self, seconds: float) -> None:
+            assert seconds == SETTINGS.shutdown + REST_SECONDS
+            told.append("deadline")
+
+        def done(self) -> None:
+            told.append("done")
+
+    class Api(FakeKube):
+        clock = ServerClock.local()
+
+        async def close(self) -> None:
+            told.append("closed")
+
+    monkeypatch.setattr(parts, "ExitDeadline", Deadline)
+    leadership = Leadership()
+    app = parts.App(
+        SETTINGS,
+        api=cast(KubeApi, Api()),
+        metrics=OperatorMetrics(lambda: leadership.held),
+        leadership=leadership,
+        stop=asyncio.Event(),
+    )
+    drain: Callable[[float], Any] = app.queue.drain
+
+    async def noted(seconds: float) -> None:
+        told.append("queue drained")
+        await drain(seconds)
+
+    monkeypatch.setattr(app.queue, "drain", noted)
+    return app
+
+
+async def test_at_the_end_the_deadline_begins_first_and_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    await real_app(monkeypatch, told).drain()
+    assert told == ["deadline", "queue drained", "closed", "done"]
+
+
+async def test_a_part_that_fails_stops_kopf_and_one_that_does_not_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(parts, "CANCEL_SECONDS", 0.1)
+    told: list[str] = []
+    app = real_app(monkeypatch, told)
+
+    async def fail() -> None:
+        raise RuntimeError("the part of the test fails")
+
+    async def stubborn() -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            if self._stubborn:
-                await asyncio.sleep(20)
-            raise
+            await asyncio.sleep(1)
 
-    async def finish_ticks(self) -> None:
-        self.told.append("ticks finished")
-
-    async def shut_down(self) -> None:
-        self.told.append("shut down")
-
-
-class Deadline:
-    """Notes when it was started and when all was done."""
-
-    def __init__(self, told: list[str]) -> None:
-        self.told = told
-
-    def start(self, seconds: float) -> None:
-        self.told.append(f"deadline {seconds:.0f}")
-
-    def done(self) -> None:
-        self.told.append("done")
-
-
-async def run(monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[int, list[str]]:
-    told: list[str] = []
-
-    async def create(_: object) -> Process:
-        return Process(told, **options)
-
-    monkeypatch.setattr(main.Process, "create", create)
-    monkeypatch.setattr(main, "ExitDeadline", lambda: Deadline(told))
-    settings = load_settings(["--prometheus-url", "http://p"], {})
-    asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
-    code = await main.run(settings)
-    if options.get("fails"):
-        await asyncio.sleep(0.3)  # the signal comes to the handlers of this run
-    told[0] = told[0].replace(f"{settings.shutdown + REST_SECONDS:.0f}", "in time")
-    return code, told
-
-
-async def test_after_sigterm_the_deadline_begins_first_and_all_is_done_at_the_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    code, told = await run(monkeypatch)
-    assert (code, told) == (0, ["deadline in time", "ticks finished", "shut down", "done"])
-
-
-async def test_a_task_that_fails_ends_the_process_without_finishing_ticks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    code, told = await run(monkeypatch, fails=True)
-    assert (code, told) == (1, ["deadline in time", "shut down"])
-
-
-async def test_a_task_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "CANCEL_SECONDS", 0.1)
-    async with asyncio.timeout(10):
-        code, told = await run(monkeypatch, stubborn=True)
-    assert (code, told[-1]) == (0, "done")
+    app._run("stubborn", stubborn())
+    app._run("failing", fail())
+    async with asyncio.timeout(5):
+        await app._stop.wait()
+        await app.drain()
+    assert app.failed
+    assert "The task failing ended" in caplog.text
+    assert told[-1] == "closed", "a failure leaves the exit code of the deadline as it is"

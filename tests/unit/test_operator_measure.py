@@ -14,7 +14,8 @@ from modelrollout.decision.types import Sample, SampleState
 from modelrollout.operator import measure
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.store import RolloutStore
 from modelrollout.prometheus import Evaluator, PrometheusClient, PrometheusError, PrometheusTarget
 from modelrollout.prometheus.batcher import Asker, Question
 from modelrollout.prometheus.errors import FailureKind
@@ -55,7 +56,7 @@ def tracked(status: dict[str, Any], **spec: Any) -> RolloutState:
 
 
 def measurer(evaluator: Silent) -> Measurer:
-    return Measurer(cast(Evaluator, evaluator), OperatorMetrics(list, lambda: True))
+    return Measurer(cast(Evaluator, evaluator), OperatorMetrics(lambda: True))
 
 
 async def test_criteria_that_are_not_answered_in_time_are_errors_and_the_tick_goes_on(
@@ -84,7 +85,7 @@ async def test_pods_are_asked_for_by_the_names_of_their_replica_sets(monkeypatch
     async def asked() -> tuple[str, str | None]:
         asking = Measurer(
             cast(Evaluator, Silent()),
-            OperatorMetrics(list, lambda: True),
+            OperatorMetrics(lambda: True),
             replica_sets=lambda _, name: sets[name],
         )
         await asking.measure(rollout)

@@ -14,9 +14,10 @@ from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.unreported import UnreportedTransition
 from modelrollout.cluster.writer import Writer
 from modelrollout.decision.types import Sample, SampleState
-from modelrollout.operator.events import Reporter
+from modelrollout.operator.events import EventRecorder
 from modelrollout.operator.metrics import OTHER_CAUSES, OperatorMetrics
-from modelrollout.operator.rollouts import NOT_PARSED, RolloutState, RolloutStore
+from modelrollout.operator.rollouts import NOT_PARSED, RolloutState
+from modelrollout.operator.store import RolloutStore
 from tests.unit.test_operator_rollouts import stored
 
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "src" / "modelrollout"
@@ -31,8 +32,9 @@ class Told:
     def __init__(self, *criteria: dict[str, Any], **status: Any) -> None:
         self.leading = True
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
-        self.metrics = OperatorMetrics(lambda: self.store, lambda: self.leading)
-        self.reporter = Reporter(cast(Writer, None), self.metrics)
+        self.metrics = OperatorMetrics(lambda: self.leading)
+        self.metrics.describe(self.store)
+        self.reporter = EventRecorder(cast(Writer, None), self.metrics)
         obj = stored(status={"phase": "Progressing", "weight": WEIGHT, **status})
         obj["spec"] |= {"criteria": list(criteria), "baseline": {"window": "1h"}}
         self.store.apply(obj)

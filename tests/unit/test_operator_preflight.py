@@ -15,7 +15,7 @@ from modelrollout.cluster.kinds import OtherKinds
 from modelrollout.cluster.views import parse_deployment, parse_service
 from modelrollout.decision import fingerprint
 from modelrollout.operator.preflight import Inspector
-from modelrollout.operator.rollouts import RolloutStore
+from modelrollout.operator.store import RolloutStore
 from modelrollout.prometheus import PrometheusTargets
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube

@@ -19,7 +19,8 @@ from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import Observation
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.preflight import Inspector
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.store import RolloutStore
 from tests.support import manifests
 from tests.support.cached_cluster import (
     empty_cache,

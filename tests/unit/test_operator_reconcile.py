@@ -25,14 +25,15 @@ from modelrollout.cluster.writer import Writer
 from modelrollout.decision.types import Observation, Workload
 from modelrollout.operator import events as event_module
 from modelrollout.operator.announcer import Announcer
-from modelrollout.operator.events import Done, Reporter
-from modelrollout.operator.executor import Actor
+from modelrollout.operator.events import Done, EventRecorder
+from modelrollout.operator.executor import Executor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.preflight import Inspector
 from modelrollout.operator.reconcile import Reconciler
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.store import RolloutStore
 from modelrollout.operator.webhooks import Notifier
 from tests.support.fake_kube import FakeKube
 from tests.unit.test_operator_rollouts import stored
@@ -101,11 +102,11 @@ class Bench:
     ) -> None:
         self.api: Any = FakeKube()
         self.store = RolloutStore(changed=lambda _: None, forgotten=lambda _: None)
-        leadership, metrics = Leadership.always(), OperatorMetrics(list, lambda: True)
+        leadership, metrics = Leadership.always(), OperatorMetrics(lambda: True)
         cache = ClusterCache(self.api, namespaces=(None,), listener=lambda *_: None)
         writer = Writer(self.api, cache)
         self.others = others or Nothing()
-        self.reporter = Reporter(writer, metrics)
+        self.reporter = EventRecorder(writer, metrics)
         self.woken: list[tuple[Any, float]] = []
         self.reconciler = Reconciler(
             store=self.store,
@@ -113,7 +114,7 @@ class Bench:
             measurer=cast(Measurer, self.others),
             observer=cast(Observer, self.others),
             writer=writer,
-            actor=cast(Actor, actor or Clumsy()),
+            executor=cast(Executor, actor or Clumsy()),
             reporter=self.reporter,
             announcer=Announcer(
                 reporter=self.reporter,
@@ -132,7 +133,7 @@ class Bench:
 async def test_what_was_decided_is_told_although_acting_failed(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench({})
     with caplog.at_level(logging.INFO), pytest.raises(ApiError, match="refused by the test"):
-        await bench.reconciler.tick(bench.rollout)
+        await bench.reconciler.reconcile(bench.rollout)
     written = bench.api.objects[ROLLOUT]["status"]
     assert written["phase"]
     assert bench.others.notified
@@ -144,7 +145,7 @@ async def test_decisions_are_dated_by_the_api_servers_clock(ahead: float) -> Non
     clock, now = ServerClock(), time.monotonic()
     clock.observe(formatdate(time.time() + ahead, usegmt=True), sent=now, received=now)
     bench = Bench({}, Idle(), clock=clock)
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     entry = bench.api.objects[ROLLOUT]["status"]["unreported"][0]
     assert abs(datetime.fromisoformat(entry["at"]).timestamp() - time.time() - ahead) < 5
 
@@ -156,7 +157,7 @@ async def test_a_status_that_cannot_be_read_is_left_as_it_is_and_that_is_told_on
     unknown = {"phase": "Levitating", "stable": "emotion-7"}
     bench = Bench(unknown)
     for _ in range(2):
-        assert await bench.reconciler.tick(bench.rollout) is None
+        assert await bench.reconciler.reconcile(bench.rollout) is None
     assert bench.api.objects[ROLLOUT]["status"] == unknown
     assert bench.api.writes() == []
     assert caplog.text.count("StatusUnreadable") == 1
@@ -197,7 +198,7 @@ async def test_scenario_48_nothing_is_reached_or_ended_before_the_api_server_say
 ) -> None:
     bench = Bench(at_the_end_of_a_step(reached=reached), others=Late(lost=lost))
     with suppress(ApiError):
-        await bench.reconciler.tick(bench.rollout)
+        await bench.reconciler.reconcile(bench.rollout)
     step = bench.rollout.status.step
     assert cast(Late, bench.others).looked == 1
     assert step is not None
@@ -211,7 +212,7 @@ async def test_a_steady_tick_asks_the_api_server_nothing() -> None:
     bench = Bench(at_the_end_of_a_step(reached=False), others=Late(lost=True))
     cast(Late, bench.others).looked = 1  # the watch has told by now
     with suppress(ApiError):
-        await bench.reconciler.tick(bench.rollout)
+        await bench.reconciler.reconcile(bench.rollout)
     assert cast(Late, bench.others).looked == 1
 
 
@@ -228,16 +229,16 @@ async def post_events(bench: Bench) -> None:
 
 async def test_a_transition_is_in_status_until_it_was_told_and_then_goes() -> None:
     bench = Bench({}, Idle())
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     kept = bench.api.objects[ROLLOUT]["status"]["unreported"]
     assert [entry["reason"] for entry in kept] == bench.others.notified != []
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     assert bench.api.objects[ROLLOUT]["status"]["unreported"] == kept, "not told yet"
     assert len(bench.others.notified) == len(kept), "what is being told is not told again"
     await post_events(bench)
     assert events(bench) == bench.others.notified
     assert {key for key, _ in bench.woken} == {("ns", "emotion")}, "a tick takes it out of status"
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     assert "unreported" not in bench.api.objects[ROLLOUT]["status"]
     assert not bench.rollout.reporting
 
@@ -246,12 +247,12 @@ async def test_whoever_leads_after_a_crash_tells_what_the_dead_one_did_not() -> 
     """Killed after the write of status: no Event, no webhook, and a rollout that is at rest."""
     dead = Bench({}, Idle())
     dead.reconciler._announcer.announce = lambda _: None  # type: ignore[method-assign]
-    await dead.reconciler.tick(dead.rollout)
+    await dead.reconciler.reconcile(dead.rollout)
     written = dead.api.objects[ROLLOUT]["status"]
     expected = [entry["reason"] for entry in written["unreported"]]
     assert expected and not events(dead)
     following = Bench(written, Idle())
-    await following.reconciler.tick(following.rollout)
+    await following.reconciler.reconcile(following.rollout)
     await post_events(following)
     assert events(following) == following.others.notified == expected
 
@@ -261,7 +262,7 @@ async def test_an_event_that_fails_for_now_is_tried_again_and_a_refused_one_is_n
 ) -> None:
     monkeypatch.setattr(event_module, "AGAIN_SECONDS", 0.01)
     bench = Bench({}, Idle())
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     bench.api.failures = [ApiUnavailableError(503, "", "down")]
     await post_events(bench)
     assert not bench.rollout.reported, "kept until it is told"
@@ -270,7 +271,7 @@ async def test_an_event_that_fails_for_now_is_tried_again_and_a_refused_one_is_n
     assert events(bench) == bench.others.notified
     assert len(bench.rollout.reported) == len(bench.others.notified)
     refused = Bench({}, Idle())
-    await refused.reconciler.tick(refused.rollout)
+    await refused.reconciler.reconcile(refused.rollout)
     refused.api.failures = [ForbiddenError(403, "Forbidden", "no right")] * 3
     await post_events(refused)
     assert refused.rollout.reported, "it can never be told"
@@ -305,11 +306,11 @@ async def test_the_finalizer_stays_while_the_api_server_knows_of_a_pod_outside_t
     obj["spec"]["replicas"] = 2
     obj["metadata"] |= {"generation": 2, "deletionTimestamp": at, "finalizers": [FINALIZER]}
     bench.store.apply(bench.api.put(ROLLOUT, obj))
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     assert late.looked == 1
     assert bench.api.objects[ROLLOUT]["metadata"]["finalizers"] == [FINALIZER]
     assert bench.api.objects[ROLLOUT]["status"]["phase"] == "RollingBack"
     late.outside = 0
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     assert bench.api.objects[ROLLOUT]["metadata"]["finalizers"] == []
     assert bench.api.objects[ROLLOUT]["status"]["phase"] == "RolledBack"

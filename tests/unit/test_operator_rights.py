@@ -19,7 +19,7 @@ from modelrollout.cluster.views import parse_deployment, parse_parked
 from modelrollout.cluster.workloads.standby import Parking
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision.types import Scale
-from modelrollout.operator.executor import Actor
+from modelrollout.operator.executor import Executor
 from modelrollout.operator.rollouts import RolloutState
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
@@ -73,9 +73,10 @@ async def test_a_refusal_to_put_pods_back_is_an_answer_and_no_failure() -> None:
 async def test_counts_that_were_chosen_before_the_refusal_was_known_are_not_set() -> None:
     """They would end stable's serving pods first: the newest of a Deployment go first."""
     setup = Setup()
-    actor = Actor(
+    actor = Executor(
         api=setup.api,
-        hands=cast(Any, SimpleNamespace(parking=setup.parking)),
+        parking=setup.parking,
+        **dict.fromkeys(("provider", "copies", "side", "jobs"), cast(Any, None)),
         cache=setup.cache,
         metrics=cast(Any, None),
         clock=ServerClock(),
@@ -132,16 +133,16 @@ async def test_a_rollback_goes_on_where_the_status_may_not_be_written(
     async def nothing(_: RolloutState) -> None: ...
 
     actor = SimpleNamespace(look_at_jobs=nothing, try_again=nothing, act=act, open_jobs=lambda _: ())
-    bench.reconciler._actor = cast(Actor, actor)
+    bench.reconciler._executor = cast(Executor, actor)
     before = dict(bench.api.objects[ROLLOUT]["status"])
     bench.api.failures.append(NO)
-    wait = await bench.reconciler.tick(bench.rollout)
+    wait = await bench.reconciler.reconcile(bench.rollout)
     assert wait is not None and wait <= 5
     assert len(acted) == 1, "nothing was done because nothing could be written"
     assert bench.rollout.unsaved and bench.rollout.status == acted[0].status
     assert bench.api.objects[ROLLOUT]["status"] == before
     assert caplog.text.count("the status cannot be written") == 1
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     assert not bench.rollout.unsaved
     assert bench.api.objects[ROLLOUT]["status"] != before, "it is written as soon as that is allowed"
 
@@ -150,7 +151,7 @@ async def test_nothing_else_is_done_that_cannot_be_written() -> None:
     bench = Bench({})
     bench.api.failures.append(NO)
     with pytest.raises(ForbiddenError):
-        await bench.reconciler.tick(bench.rollout)
+        await bench.reconciler.reconcile(bench.rollout)
     assert bench.others.notified == []
 
 
@@ -158,7 +159,7 @@ async def test_the_condition_of_a_failure_stays_until_a_tick_succeeds() -> None:
     """It went off and on with each attempt: nobody who waited for it could rely on it."""
     bench = Bench({})
     with pytest.raises(ApiError):  # the actor of the bench fails always
-        await bench.reconciler.tick(bench.rollout)
+        await bench.reconciler.reconcile(bench.rollout)
     status = bench.rollout.status
     told = set_condition(
         status.conditions,
@@ -173,7 +174,7 @@ async def test_the_condition_of_a_failure_stays_until_a_tick_succeeds() -> None:
     bench.rollout.failures = 1
     written = len(bench.api.writes())
     with pytest.raises(ApiError):
-        await bench.reconciler.tick(bench.rollout)
+        await bench.reconciler.reconcile(bench.rollout)
     assert len(bench.api.writes()) == written
     stalled = get_condition(bench.rollout.status.conditions, ConditionType.STALLED)
     assert stalled is not None and stalled.reason == Reason.FORBIDDEN
@@ -184,9 +185,9 @@ async def test_the_condition_of_a_failure_stays_until_a_tick_succeeds() -> None:
     async def nothing(_: RolloutState) -> None: ...
 
     actor = SimpleNamespace(look_at_jobs=nothing, try_again=nothing, act=act, open_jobs=lambda _: ())
-    bench.reconciler._actor = cast(Actor, actor)
-    assert await bench.reconciler.tick(bench.rollout) == 0.0, "the condition is taken off at once"
+    bench.reconciler._executor = cast(Executor, actor)
+    assert await bench.reconciler.reconcile(bench.rollout) == 0.0, "the condition is taken off at once"
     bench.rollout.failures = 0
-    await bench.reconciler.tick(bench.rollout)
+    await bench.reconciler.reconcile(bench.rollout)
     stalled = get_condition(bench.rollout.status.conditions, ConditionType.STALLED)
     assert stalled is not None and stalled.reason != Reason.FORBIDDEN

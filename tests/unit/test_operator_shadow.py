@@ -16,7 +16,7 @@ from modelrollout.cluster.views import parse_deployment, parse_service
 from modelrollout.cluster.workloads.shadow import Shadow, SideKeeper
 from modelrollout.cluster.writer import RolloutRef, Writer
 from modelrollout.operator.observe import Observer
-from modelrollout.operator.rollouts import RolloutStore
+from modelrollout.operator.store import RolloutStore
 from tests.support import manifests
 from tests.support.fake_kube import FakeKube
 from tests.unit.test_operator_rollouts import stored

@@ -8,10 +8,11 @@ import sys
 from datetime import UTC, datetime
 
 import aiohttp
+import kopf
 
 from modelrollout.api.schedule import Transition as Announcement
 from modelrollout.api.unreported import UnreportedTransition
-from modelrollout.operator.handlers import EndlessBackoff, build_settings
+from modelrollout.operator.handlers import EndlessBackoff, configure
 from modelrollout.operator.health import HealthServer
 from modelrollout.operator.logs import JsonFormatter, TextFormatter
 from modelrollout.operator.metrics import OperatorMetrics
@@ -55,7 +56,8 @@ async def test_health_fails_with_the_reason_and_metrics_are_there() -> None:
         stored(status={"phase": "Progressing", "weight": {"desired": 50, "observed": 40}})
     )
     assert not rollout.status_unreadable  # parsed, as a tick does
-    metrics = OperatorMetrics(lambda: [rollout], lambda: True)
+    metrics = OperatorMetrics(lambda: True)
+    metrics.describe([rollout])
     late = [""]
     server = HealthServer(healthy=lambda: late[0], ready=lambda: "not yet", registry=metrics.registry)
     await server.start("127.0.0.1", 0)
@@ -97,7 +99,7 @@ def test_a_cloud_event_says_what_happened_where() -> None:
 
 
 def test_webhooks_may_only_go_where_the_settings_allow() -> None:
-    metrics = OperatorMetrics(lambda: [], lambda: True)
+    metrics = OperatorMetrics(lambda: True)
     notifier = Notifier(None, metrics, allowed_hosts=("hooks.example.com",))  # type: ignore[arg-type]
     assert notifier.host_allowed("https://hooks.example.com/x")
     for url in (
@@ -112,7 +114,8 @@ def test_webhooks_may_only_go_where_the_settings_allow() -> None:
 
 
 def test_kopf_never_gives_up_and_writes_nothing() -> None:
-    settings = build_settings()
+    settings = kopf.OperatorSettings()
+    configure(settings)
     assert not settings.posting.enabled
     assert settings.persistence.finalizer != "modelrollout.dev/return-traffic"
     pauses = iter(EndlessBackoff())

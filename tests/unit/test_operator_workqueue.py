@@ -7,25 +7,26 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from modelrollout.operator.workqueue import Scheduler, slot
+from modelrollout.operator.workqueue import WorkQueue, slot
 
 Tick = Callable[[str], Awaitable[float | None]]
 
 
 class Runner:
-    """A scheduler in the background and a record of its ticks."""
+    """A queue in the background and a record of its ticks."""
 
     def __init__(self, tick: Tick) -> None:
-        self.scheduler: Scheduler[str] = Scheduler(tick)
+        self.tick = tick
+        self.queue: WorkQueue[str] = WorkQueue()
 
-    async def __aenter__(self) -> Scheduler[str]:
-        self.scheduler.resume()
-        self.task = asyncio.create_task(self.scheduler.run())
-        return self.scheduler
+    async def __aenter__(self) -> WorkQueue[str]:
+        self.queue.resume()
+        self.task = asyncio.create_task(self.queue.run(self.tick))
+        return self.queue
 
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
-        await self.scheduler.drain(0.1)
+        await self.queue.drain(0.1)
 
 
 async def test_a_tick_that_returns_seconds_is_followed_by_another() -> None:
@@ -36,8 +37,8 @@ async def test_a_tick_that_returns_seconds_is_followed_by_another() -> None:
         count += 1
         return 0.02 if count < 3 else None
 
-    async with Runner(tick) as scheduler:
-        scheduler.wake("a")
+    async with Runner(tick) as queue:
+        queue.wake("a")
         await asyncio.sleep(0.5)
     assert count == 3
 
@@ -49,11 +50,11 @@ async def test_a_wake_makes_it_earlier_and_never_later() -> None:
         ticks.append(key)
         return None
 
-    async with Runner(tick) as scheduler:
-        scheduler.wake("a", after=60)
-        scheduler.wake("b", after=60)
-        scheduler.wake("a")
-        scheduler.wake("a", after=30)
+    async with Runner(tick) as queue:
+        queue.wake("a", after=60)
+        queue.wake("b", after=60)
+        queue.wake("a")
+        queue.wake("a", after=30)
         await asyncio.sleep(0.2)
     assert ticks == ["a"]
 
@@ -70,11 +71,11 @@ async def test_two_ticks_of_one_key_never_overlap_and_no_wake_is_lost() -> None:
         count += 1
         return None
 
-    async with Runner(tick) as scheduler:
-        scheduler.wake("a")
+    async with Runner(tick) as queue:
+        queue.wake("a")
         await asyncio.sleep(0.02)
         for _ in range(5):
-            scheduler.wake("a")
+            queue.wake("a")
         await asyncio.sleep(0.5)
     assert (most, count) == (1, 2)
 
@@ -87,9 +88,9 @@ async def test_a_slow_tick_delays_no_other() -> None:
         done.append(key)
         return None
 
-    async with Runner(tick) as scheduler:
-        scheduler.wake("slow")
-        scheduler.wake("fast")
+    async with Runner(tick) as queue:
+        queue.wake("slow")
+        queue.wake("fast")
         await asyncio.sleep(0.2)
         assert done == ["fast"]
 
@@ -101,12 +102,12 @@ async def test_paused_nothing_starts_and_late_is_not_late() -> None:
         done.append(key)
         return None
 
-    async with Runner(tick) as scheduler:
-        scheduler.pause()
-        scheduler.wake("a")
+    async with Runner(tick) as queue:
+        queue.pause()
+        queue.wake("a")
         await asyncio.sleep(0.1)
-        assert (done, scheduler.overdue()) == ([], 0.0)
-        scheduler.resume()
+        assert (done, queue.overdue()) == ([], 0.0)
+        queue.resume()
         await asyncio.sleep(0.1)
     assert done == ["a"]
 
@@ -118,12 +119,12 @@ async def test_what_is_forgotten_is_not_ticked() -> None:
         done.append(key)
         return None
 
-    async with Runner(tick) as scheduler:
-        scheduler.wake("a", after=0.05)
-        scheduler.forget("a")
+    async with Runner(tick) as queue:
+        queue.wake("a", after=0.05)
+        queue.forget("a")
         await asyncio.sleep(0.2)
     assert done == []
-    assert len(scheduler) == 0
+    assert len(queue) == 0
 
 
 async def test_a_tick_that_hangs_is_overdue() -> None:
@@ -133,15 +134,15 @@ async def test_a_tick_that_hangs_is_overdue() -> None:
         await asyncio.Event().wait()
         return None
 
-    scheduler: Scheduler[str] = Scheduler(tick, clock=lambda: now)
-    scheduler.resume()
-    task = asyncio.create_task(scheduler.run())
-    scheduler.wake("a")
+    queue: WorkQueue[str] = WorkQueue(clock=lambda: now)
+    queue.resume()
+    task = asyncio.create_task(queue.run(tick))
+    queue.wake("a")
     await asyncio.sleep(0.05)
     now += 90
-    assert scheduler.overdue() == pytest.approx(90)
+    assert queue.overdue() == pytest.approx(90)
     task.cancel()
-    await scheduler.drain(0.05)
+    await queue.drain(0.05)
 
 
 async def test_draining_lets_ticks_end_and_starts_none() -> None:
@@ -152,10 +153,10 @@ async def test_draining_lets_ticks_end_and_starts_none() -> None:
         done.append(key)
         return 0.01
 
-    async with Runner(tick) as scheduler:
-        scheduler.wake("a")
+    async with Runner(tick) as queue:
+        queue.wake("a")
         await asyncio.sleep(0.02)
-        await scheduler.drain(5)
+        await queue.drain(5)
         await asyncio.sleep(0.2)
     assert done == ["a"]
 

@@ -124,21 +124,13 @@ def test_a_step_that_fails_shows_the_end_of_its_output_and_keeps_its_exit_code()
 CODE = ("operator/src/modelrollout", "inference-image/src/inference_server")
 MODULE_LINES, FUNCTION_LINES, PARAMETERS = 300, 40, 6
 LONG_MODULES = {
-    "modelrollout/cluster/informer.py",
-    "modelrollout/operator/rollouts.py",
     "inference_server/service.py",
     "inference_server/training/finetune.py",
 }
 LONG_FUNCTIONS = {
     "modelrollout/cli/backtesting.py backtest",
     "modelrollout/cli/report/data.py gather",
-    "modelrollout/cluster/cache.py __init__",
-    "modelrollout/cluster/informer.py _watch",
     "modelrollout/cluster/workloads/validation_jobs.py build_job",
-    "modelrollout/operator/app.py __init__",
-    "modelrollout/operator/metrics.py __init__",
-    "modelrollout/operator/preflight.py _deployment_problems",
-    "modelrollout/operator/preflight.py _service_problems",
     "inference_server/api/v2.py _add_models",
     "inference_server/metrics.py __init__",
     "inference_server/predictors/docdetector/rustdoc/tokens.py read",

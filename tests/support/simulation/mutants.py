@@ -63,15 +63,15 @@ def _told_from_memory() -> list[Replacement]:
     """24: only the process that decided a transition tells it."""
     from modelrollout.operator import reconcile
 
-    def tell(self: Any, rollout: Any, real: Any = reconcile.Reconciler._decide) -> Any:
-        decision = real(self, rollout)
+    def tell(self: Any, rollout: Any, observation: Any, real: Any = reconcile.Reconciler._decide_on) -> Any:
+        decision = real(self, rollout, observation)
         known = vars(self).setdefault("decided_here", set())
         before = {entry.id for entry in rollout.status.unreported}
         known.update(entry.id for entry in decision.status.unreported if entry.id not in before)
         rollout.reported.update(before - known)  # as if it had been told
         return decision
 
-    return [(reconcile.Reconciler, "_decide", tell)]
+    return [(reconcile.Reconciler, "_decide_on", tell)]
 
 
 def _by_beginning() -> list[Replacement]:

@@ -1,7 +1,8 @@
 """The operator's process on the virtual clock: started, stopped, crashed and started again.
 
-Three things of it are replaced: the client library's connection, the socket of Prometheus' session, and kopf,
-which runs in a thread of its own; what kopf would call is called from a watch of the same kind.
+Three things of it are replaced: the client library's connection, the socket of Prometheus' session, and kopf.
+What kopf would call is called here: the handlers of the start and of the end, and that of events from a watch
+of the same kind.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import kopf
+
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import client, resources
 from modelrollout.cluster.errors import ApiError
 from modelrollout.operator import app as processes
-from modelrollout.operator import handlers, main
+from modelrollout.operator import handlers
 from modelrollout.operator.settings import Settings, load_settings
 from modelrollout.prometheus import client as prometheus_client
 from modelrollout.prometheus.session import PrometheusSession
@@ -44,9 +47,12 @@ class Life:
         self.main = asyncio.get_running_loop().create_task(self._live(), context=context)
 
     async def _live(self) -> None:
-        process = await processes.Process.create(_settings(self.client))
-        await main._until_stopped(process, self._stop, lambda: None)
-        await process.shut_down()
+        memo = kopf.Memo(app=await processes.App.create(_settings(self.client), stop=self._stop))
+        await handlers.start(settings=kopf.OperatorSettings(), memo=memo)
+        watching = asyncio.create_task(_watch(memo))
+        await self._stop.wait()
+        watching.cancel()
+        await handlers.drain(memo=memo)
         self.simulation.ended(self.client)
 
     def terminate(self) -> None:
@@ -118,45 +124,50 @@ class _Probes:
         """Nothing."""
 
 
-class Watcher(handlers.KopfWatcher):
-    """The watch of ModelRollouts as kopf does it: list, watch on, again after a failure."""
+class _NoDeadline:
+    """Virtual time may stand still for as long as the machine is busy."""
 
-    async def run(self) -> None:
-        """Watches until cancelled."""
-        while True:
-            ended = asyncio.Event()
-            watching = asyncio.create_task(self._follow(ended))
-            try:
-                await self._until_dead(ended)
-            finally:
-                watching.cancel()
-            await asyncio.sleep(handlers.RESTART_SECONDS)
+    def start(self, seconds: float) -> None:
+        """Nothing."""
 
-    async def _follow(self, ended: asyncio.Event) -> None:
-        life = LIFE.get()
-        assert life is not None
-        api = client.KubeApi(_Configuration("http://kopf"))
-        path = resources.collection(resources.ROLLOUTS, PLURAL)
-        while True:
-            try:
-                page = await api.get(path)
-                for obj in page["items"]:
-                    self._heard(None, obj)
-                version = page["metadata"]["resourceVersion"]
-                while True:
-                    query = {
-                        "resourceVersion": version,
-                        "allowWatchBookmarks": "true",
-                        "timeoutSeconds": "600",
-                    }
-                    async for event in api.watch(path, query):
-                        if event["type"] == "ERROR":
-                            raise ApiError(410, "Gone", "list again")
-                        version = event["object"]["metadata"]["resourceVersion"]
-                        if event["type"] != "BOOKMARK":
-                            self._heard(event["type"], event["object"])
-            except ApiError:
-                await asyncio.sleep(1.0)
+    def done(self) -> None:
+        """Nothing."""
+
+
+async def _watch(memo: kopf.Memo) -> None:
+    """The watch of ModelRollouts as kopf does it: list, watch on; again after a silence or a failure."""
+    api = client.KubeApi(_Configuration("http://kopf"))
+    while True:
+        try:
+            page = await api.get(resources.collection(resources.ROLLOUTS, PLURAL))
+            for obj in page["items"]:
+                await handlers.rollout_changed(event={"type": None, "object": obj}, memo=memo)
+            version = page["metadata"]["resourceVersion"]
+            while True:
+                version = await _watch_once(api, version, memo)
+        except ApiError:
+            await asyncio.sleep(1.0)
+
+
+async def _watch_once(api: client.KubeApi, version: str, memo: kopf.Memo) -> str:
+    """One watch until the API server ends it, or until it was silent for too long; the version reached."""
+    query = {
+        "resourceVersion": version,
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": str(handlers.WATCH_SECONDS),
+    }
+    try:
+        async with asyncio.timeout(handlers.SILENCE_SECONDS) as silence:
+            async for event in api.watch(resources.collection(resources.ROLLOUTS, PLURAL), query):
+                silence.reschedule(asyncio.get_running_loop().time() + handlers.SILENCE_SECONDS)
+                if event["type"] == "ERROR":
+                    raise ApiError(410, "Gone", "list again")
+                version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    await handlers.rollout_changed(event=event, memo=memo)
+    except TimeoutError:
+        pass
+    return version
 
 
 def install() -> None:
@@ -165,7 +176,7 @@ def install() -> None:
     client._load_configuration = _load_configuration  # type: ignore[assignment]
     prometheus_client.PrometheusSession = _Session  # type: ignore[misc]
     processes.HealthServer = _Probes  # type: ignore[assignment, misc]
-    processes.KopfWatcher = Watcher  # type: ignore[misc]
+    processes.ExitDeadline = _NoDeadline  # type: ignore[assignment, misc]
 
 
 def task_factory(

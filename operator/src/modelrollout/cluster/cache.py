@@ -24,7 +24,8 @@ from modelrollout.cluster.endpoints import (
 )
 from modelrollout.cluster.errors import ForbiddenError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
-from modelrollout.cluster.informer import RELIST_SECONDS, Informer, Key, Source
+from modelrollout.cluster.informer import RELIST_SECONDS, Informer
+from modelrollout.cluster.source import Key, Source, V
 from modelrollout.cluster.views import (
     AutoscalerView,
     DeploymentView,
@@ -49,6 +50,36 @@ FRESHNESS_SECONDS: Final = 1.0
 """How often it is looked whether everything known is current."""
 
 
+DEPLOYMENTS: Final = Source(group_version=resources.APPS, plural="deployments", parse=parse_deployment)
+REPLICA_SETS: Final = Source(group_version=resources.APPS, plural="replicasets", parse=parse_replica_set)
+SERVICES: Final = Source(group_version=resources.CORE, plural="services", parse=parse_service)
+SLICES: Final = Source(
+    group_version=resources.DISCOVERY,
+    plural="endpointslices",
+    parse=parse_slice,
+    label_selector=SERVICE_NAME_LABEL,
+)
+JOBS: Final = Source(
+    group_version=resources.BATCH,
+    plural="jobs",
+    parse=parse_job,
+    label_selector=f"{LABEL_MANAGED_BY}={MANAGED_BY}",
+)
+PARKED: Final = Source(
+    group_version=resources.CORE,
+    plural="pods",
+    parse=parse_parked,
+    label_selector=LABEL_PARKED,
+    missing_ok=True,
+)
+AUTOSCALERS: Final = Source(
+    group_version=resources.AUTOSCALING,
+    plural="horizontalpodautoscalers",
+    parse=parse_autoscaler,
+    missing_ok=True,
+)
+
+
 class ClusterCache:
     """Compact caches of Deployments and their ReplicaSets, EndpointSlices, Services, Jobs, autoscalers and
     parked pods.
@@ -60,70 +91,21 @@ class ClusterCache:
         self._parked_by: dict[Key, dict[str, ParkedView]] = {}
         self._autoscalers_of: dict[tuple[str, str, str], dict[str, AutoscalerView]] = {}
         self._sets = ReplicaSetIndex()
-        self.deployments: Informer[DeploymentView] = Informer(
-            api,
-            Source(group_version=resources.APPS, plural="deployments", parse=parse_deployment),
-            namespaces=namespaces,
-            on_change=self._deployment_changed,
-        )
+
+        def informer(
+            source: Source[V], on_change: Callable[[V | None, V | None], None], *, metadata: bool = False
+        ) -> Informer[V]:
+            reader = MetadataApi(api) if metadata else api
+            return Informer(reader, source, namespaces=namespaces, on_change=on_change)
+
+        self.deployments = informer(DEPLOYMENTS, self._deployment_changed)
         # Owner references are metadata: of each ReplicaSet nothing else is sent.
-        self.replica_sets: Informer[ReplicaSetView] = Informer(
-            MetadataApi(api),
-            Source(group_version=resources.APPS, plural="replicasets", parse=parse_replica_set),
-            namespaces=namespaces,
-            on_change=self._replica_set_changed,
-        )
-        self.services: Informer[ServiceView] = Informer(
-            api,
-            Source(group_version=resources.CORE, plural="services", parse=parse_service),
-            namespaces=namespaces,
-            on_change=lambda old, new: self._tell("services", old or new),
-        )
-        self.slices: Informer[SliceView] = Informer(
-            api,
-            Source(
-                group_version=resources.DISCOVERY,
-                plural="endpointslices",
-                parse=parse_slice,
-                label_selector=SERVICE_NAME_LABEL,
-            ),
-            namespaces=namespaces,
-            on_change=self._slice_changed,
-        )
-        self.jobs: Informer[JobView] = Informer(
-            api,
-            Source(
-                group_version=resources.BATCH,
-                plural="jobs",
-                parse=parse_job,
-                label_selector=f"{LABEL_MANAGED_BY}={MANAGED_BY}",
-            ),
-            namespaces=namespaces,
-            on_change=self._job_changed,
-        )
-        self.parked: Informer[ParkedView] = Informer(
-            api,
-            Source(
-                group_version=resources.CORE,
-                plural="pods",
-                parse=parse_parked,
-                label_selector=LABEL_PARKED,
-                missing_ok=True,
-            ),
-            namespaces=namespaces,
-            on_change=self._parked_changed,
-        )
-        self.autoscalers: Informer[AutoscalerView] = Informer(
-            api,
-            Source(
-                group_version=resources.AUTOSCALING,
-                plural="horizontalpodautoscalers",
-                parse=parse_autoscaler,
-                missing_ok=True,
-            ),
-            namespaces=namespaces,
-            on_change=self._autoscaler_changed,
-        )
+        self.replica_sets = informer(REPLICA_SETS, self._replica_set_changed, metadata=True)
+        self.services = informer(SERVICES, lambda old, new: self._tell("services", old or new))
+        self.slices = informer(SLICES, self._slice_changed)
+        self.jobs = informer(JOBS, self._job_changed)
+        self.parked = informer(PARKED, self._parked_changed)
+        self.autoscalers = informer(AUTOSCALERS, self._autoscaler_changed)
 
     async def run(self, *, relist: float = RELIST_SECONDS) -> None:
         """Keeps everything up to date until cancelled."""

@@ -7,13 +7,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic
 
 from modelrollout.cluster.errors import ApiError, ForbiddenError, GoneError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
 from modelrollout.cluster.freshness import Freshness
 from modelrollout.cluster.resources import collection
+from modelrollout.cluster.source import Key, Source, V, is_older, watch_error
 
 logger = logging.getLogger(__name__)
 
@@ -31,40 +31,6 @@ RELIST_SECONDS: Final = 300.0
 """After so long everything is listed again: an event that was lost in between is told by nothing else."""
 GRACE_SECONDS: Final = 5.0
 """How much later than asked for a watch may end."""
-GONE: Final = 410
-
-Key = tuple[str, str]
-"""Namespace and name."""
-
-
-class View(Protocol):
-    """What an informer needs to know of the values it keeps."""
-
-    @property
-    def namespace(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def resource_version(self) -> str: ...
-
-
-V = TypeVar("V", bound=View)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Generic[V]):
-    """Which objects to watch and what to keep of each.
-
-    Attributes:
-        parse: JSON of the object to the value kept; None leaves it out.
-        missing_ok: The API group may be absent or forbidden: then there are simply no objects.
-    """
-
-    group_version: str
-    plural: str
-    parse: Callable[[Mapping[str, Any]], V | None]
-    label_selector: str = ""
-    missing_ok: bool = False
 
 
 class Informer(Generic[V]):
@@ -216,9 +182,7 @@ class Informer(Generic[V]):
         seen: set[Key] = set()
         told = self._told
         self._deleted.clear()  # by what the list says everything is known anew
-        query = {"limit": PAGE}
-        if self._source.label_selector:
-            query["labelSelector"] = self._source.label_selector
+        query = {**self._selection, "limit": PAGE}
         while True:
             page = await self._api.get(
                 collection(self._source.group_version, self._source.plural, namespace), query
@@ -243,19 +207,12 @@ class Informer(Generic[V]):
         return version, self._told - told
 
     async def _watch(self, namespace: str | None, version: str) -> tuple[str | None, bool]:
-        """Watches until the API server ends it; where to go on (None: list again), and whether it ended
-        without a word.
-        """
+        """Watch to its end; where to go on (None: list again), and whether it ended without a word."""
         freshness = self._freshness[namespace]
         seconds = self._jitter.randrange(*WATCH_SECONDS) if freshness.trusted else PROVING_SECONDS
         seconds = min(seconds, max(1, int(self._relist)))
-        query = {
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(seconds),
-        }
-        if self._source.label_selector:
-            query["labelSelector"] = self._source.label_selector
+        query = {**self._selection, "resourceVersion": version, "allowWatchBookmarks": "true"}
+        query["timeoutSeconds"] = str(seconds)
         path = collection(self._source.group_version, self._source.plural, namespace)
         started = time.monotonic()
         silent = True
@@ -264,7 +221,7 @@ class Informer(Generic[V]):
                 async for event in self._api.watch(path, query):
                     kind, obj = event["type"], event["object"]
                     if kind == "ERROR":
-                        raise _watch_error(obj)
+                        raise watch_error(obj)
                     version = obj["metadata"]["resourceVersion"]
                     silent = False
                     freshness.heard()
@@ -288,6 +245,10 @@ class Informer(Generic[V]):
         if early:  # somebody in between ends every watch at once
             await asyncio.sleep(self._jitter.uniform(0.5, 1.5))
         return version, silent and not (early and freshness.age < SILENT_SECONDS)
+
+    @property
+    def _selection(self) -> dict[str, str]:
+        return {"labelSelector": self._source.label_selector} if self._source.label_selector else {}
 
     def _take(self, kind: str, obj: Mapping[str, Any]) -> None:
         value = self._parse(obj)
@@ -336,14 +297,3 @@ class Informer(Generic[V]):
         self._unsynced.discard(namespace)
         if not self._unsynced:
             self.synced.set()
-
-
-def is_older(version: str, than: str) -> bool:
-    """Whether a resourceVersion is of an earlier write; False where the two cannot be compared."""
-    return version.isdigit() and than.isdigit() and int(version) < int(than)
-
-
-def _watch_error(status: Mapping[str, Any]) -> ApiError:
-    code, reason = int(status.get("code") or 0), str(status.get("reason") or "")
-    kind = GoneError if code == GONE or reason == "Expired" else ApiError
-    return kind(code, reason, str(status.get("message") or "the API server ended the watch"))

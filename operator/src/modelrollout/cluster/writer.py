@@ -10,7 +10,7 @@ count itself counts as one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,14 +58,7 @@ class EventNote:
 class Writer:
     """The operator's hands. One per process."""
 
-    def __init__(
-        self,
-        api: FencedApi,
-        cache: ClusterCache,
-        *,
-        rollout_written: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._rollout_written = rollout_written
+    def __init__(self, api: FencedApi, cache: ClusterCache) -> None:
         self._api = api
         self._cache = cache
 
@@ -90,9 +83,7 @@ class Writer:
         answer = await self._api.request(
             "PUT", f"{resources.rollout(ref.namespace, ref.name)}/status", body=body
         )
-        version = str(answer["metadata"]["resourceVersion"])
-        self._rollout_written(version)
-        return version
+        return str(answer["metadata"]["resourceVersion"])
 
     async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:
         """Replaces the finalizers and returns the new resourceVersion. Raises as `write_status` does."""

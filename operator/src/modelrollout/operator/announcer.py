@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from modelrollout.api.unreported import UnreportedTransition
-from modelrollout.operator.events import Reporter
+from modelrollout.operator.events import EventRecorder
 from modelrollout.operator.rollouts import Key, RolloutState
 from modelrollout.operator.webhooks import Notifier
 
@@ -23,7 +23,9 @@ TOLD_SECONDS: Final = 0.2
 class Announcer:
     """Tells each transition in `status.unreported` once, and again where that failed."""
 
-    def __init__(self, *, reporter: Reporter, notifier: Notifier, wake: Callable[[Key, float], None]) -> None:
+    def __init__(
+        self, *, reporter: EventRecorder, notifier: Notifier, wake: Callable[[Key, float], None]
+    ) -> None:
         self._reporter = reporter
         self._notifier = notifier
         self._wake = wake

@@ -1,15 +1,15 @@
-"""All parts of one operator process, put together."""
+"""All parts of the operator, put together, and its tasks from the start to the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from modelrollout.api.constants import API_VERSION, GROUP
 from modelrollout.cluster.cache import ClusterCache
-from modelrollout.cluster.client import KubeApi
+from modelrollout.cluster.client import Credentials, KubeApi
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
@@ -21,90 +21,89 @@ from modelrollout.cluster.workloads.standby import Parking
 from modelrollout.cluster.workloads.validation_jobs import JobKeeper
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.announcer import Announcer
-from modelrollout.operator.controller import Engine
-from modelrollout.operator.events import Reporter
-from modelrollout.operator.executor import Actor, Hands
-from modelrollout.operator.handlers import KopfWatcher
+from modelrollout.operator.controller import Controller
+from modelrollout.operator.deadline import REST_SECONDS, ExitDeadline
+from modelrollout.operator.events import EventRecorder
+from modelrollout.operator.executor import Executor
 from modelrollout.operator.health import HealthServer
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.metrics import CacheCollector, OperatorMetrics, PrometheusHooks
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.preflight import Inspector
 from modelrollout.operator.reconcile import Reconciler
-from modelrollout.operator.rollouts import Key, RolloutState, RolloutStore
+from modelrollout.operator.rollouts import Key, RolloutState
 from modelrollout.operator.settings import Settings
+from modelrollout.operator.store import RolloutStore
+from modelrollout.operator.wakeups import Wakeups
 from modelrollout.operator.webhooks import Notifier
+from modelrollout.operator.workqueue import WorkQueue
 from modelrollout.prometheus import Evaluator, PrometheusTargets
 from modelrollout.traffic.replicas import ReplicasProvider
 
 logger = logging.getLogger(__name__)
 
-CRD_RETRY_SECONDS = 2.0
+CRD_RETRY_SECONDS: Final = 2.0
+CANCEL_SECONDS: Final = 3.0
+"""For so long the tasks that were cancelled are waited for."""
 
 
-class Process:
-    """The operator. Made by `create`, driven by the coroutines of `tasks`, ended by `shut_down`."""
+class App:
+    """The operator. Made by `create`, run by `start`, ended by `drain`.
+
+    Attributes:
+        store: The ModelRollouts.
+        queue: Which of them are due when.
+        failed: Whether a part of it ended by itself.
+    """
 
     def __init__(
         self,
         settings: Settings,
+        *,
         api: KubeApi,
         metrics: OperatorMetrics,
-        store: RolloutStore,
         leadership: Leadership,
+        stop: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._connection = api
-        self._api = fenced = FencedApi(api, leadership)
         self._metrics = metrics
-        self._store = store
         self._leadership = leadership
+        self._stop = stop
+        self._tasks: set[asyncio.Task[None]] = set()
         self._synced = asyncio.Event()
+        self.failed = False
+        self.queue: WorkQueue[Key] = WorkQueue(
+            accepts=lambda: leadership.held, observe_lag=metrics.tick_lag.observe
+        )
         targets = PrometheusTargets.from_mapping(dict(settings.prometheus))
         self._evaluator = Evaluator(targets, hooks=PrometheusHooks(metrics), now=api.clock.now)
-        self._cache = ClusterCache(fenced, namespaces=settings.scopes, listener=self._object_changed)
+        self.store = RolloutStore(changed=self.queue.wake, forgotten=self._forget)
+        metrics.describe(self.store)
+        wakeups = Wakeups(self.store, self.queue)
+        self._api = FencedApi(api, leadership)
+        self._cache = ClusterCache(self._api, namespaces=settings.scopes, listener=wakeups.object_changed)
         metrics.registry.register(CacheCollector(self._cache))
-        self._watcher = KopfWatcher(
-            namespaces=settings.namespaces, credentials=api.credentials, on_event=self._rollout_event
-        )
-        writer = Writer(fenced, self._cache, rollout_written=self._watcher.expect)
-        self._reporter = Reporter(writer, metrics)
-        self._notifier = Notifier(fenced, metrics, allowed_hosts=settings.notification_hosts)
-        self._measurer = Measurer(
-            self._evaluator, metrics, replica_sets=self._cache.replica_sets_of, clock=api.clock
-        )
-        self._engine = Engine(
-            api=fenced,
-            store=store,
-            writer=writer,
-            reporter=self._reporter,
-            leadership=self._leadership,
-            metrics=metrics,
-            scopes=settings.scopes,
-            clock=api.clock,
-        )
-        self._engine.use(self._reconciler(writer, targets))
+        self._writer = Writer(self._api, self._cache)
+        self._events = EventRecorder(self._writer, metrics)
+        self._notifier = Notifier(self._api, metrics, allowed_hosts=settings.notification_hosts)
+        self._controller = self._new_controller(wakeups, targets)
         lease = LeaseSettings(
             namespace=settings.lease_namespace, name=settings.lease_name, identity=settings.identity
         )
-        self._elector = Elector(api, lease, self._leadership)
+        self._elector = Elector(api, lease, leadership)
         self._health = HealthServer(healthy=self.unhealthy, ready=self.unready, registry=metrics.registry)
 
     @classmethod
-    async def create(cls, settings: Settings) -> Process:
-        """Connects to the cluster and listens for probes.
+    async def create(cls, settings: Settings, *, stop: asyncio.Event) -> App:
+        """Connect to the cluster and put the parts together. `stop` is set when one of them fails.
 
         Raises:
             ApiError: No usable way to the cluster.
-            ValueError: The settings of a Prometheus are unusable.
+            SettingsError: The settings of a Prometheus are unusable.
         """
-        parts: list[Process] = []
-        store = RolloutStore(
-            changed=lambda key: parts[0].rollout_changed(key),  # noqa: PLW0108 - parts is still empty here
-            forgotten=lambda old: parts[0].forgotten(old),  # noqa: PLW0108
-        )
         leadership = Leadership()
-        metrics = OperatorMetrics(lambda: store, lambda: leadership.held)
+        metrics = OperatorMetrics(lambda: leadership.held)
         api = await KubeApi.connect(
             kubeconfig=settings.kubeconfig,
             context=settings.context,
@@ -112,45 +111,62 @@ class Process:
             clock=ServerClock(bound=settings.max_clock_skew),
         )
         metrics.watch_clock(lambda: api.clock.skew)
-        process = cls(settings, api, metrics, store, leadership)
-        parts.append(process)
-        await process._health.start(settings.host, settings.port)
-        logger.info("Probes and metrics are served on port %d.", process._health.port)
-        return process
+        return cls(settings, api=api, metrics=metrics, leadership=leadership, stop=stop)
 
-    def tasks(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        """What has to run, by name. None of them ends by itself."""
-        yield "caches", self._cache.run(relist=self._settings.resync)
-        yield "scheduler", self._engine.scheduler.run()
-        yield "events", self._reporter.run()
-        yield "notifications", self._notifier.run()
-        yield "work", self._work()
+    async def start(self) -> None:
+        """Serve probes, then see everything, then compete for the lease: a decision never rests on half a
+        cache. Returns when every kind and every ModelRollout has been listed.
+        """
+        await self._health.start(self._settings.host, self._settings.port)
+        logger.info("Probes and metrics are served on port %d.", self._health.port)
+        self._run("caches", self._cache.run(relist=self._settings.resync))
+        self._run("work queue", self._controller.run())
+        self._run("events", self._events.run())
+        self._run("notifications", self._notifier.run())
+        try:
+            await self._cache.wait_synced()
+            await self._first_list()
+        except BaseException:  # kopf calls the cleanup only of what has started
+            await self.drain()
+            raise
+        self._synced.set()
+        logger.info("The caches are complete (%d ModelRollouts).", len(self.store))
+        self._run("resync", self._controller.resync(self._settings.resync))
+        self._run("leading", self._controller.lead())
+        if self._settings.leader_election:
+            self._run("election", self._elector.run())
+        else:
+            self._leadership.extend(float("inf"))
 
-    async def finish_ticks(self) -> None:
-        """Lets the ticks under way end and their Events go out, then gives the lease back."""
-        await self._engine.scheduler.drain(self._settings.shutdown)
-        await self._reporter.flush(2.0)
+    async def drain(self) -> None:
+        """Let the ticks under way end and their Events go out, give the lease back, then close everything."""
+        self._stop.set()  # kopf would wait 5 s for its own task that waits for this
+        deadline = ExitDeadline()
+        deadline.start(self._settings.shutdown + REST_SECONDS)
+        logger.info("The operator stops; ticks under way are finished.")
+        await self.queue.drain(self._settings.shutdown)
+        await self._events.flush(2.0)
         if self._settings.leader_election:
             await self._elector.release()
-
-    async def shut_down(self) -> None:
-        """Closes everything."""
+        tasks = tuple(self._tasks)
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
         await self._evaluator.close()
         await self._health.stop()
         await self._connection.close()
+        if not self.failed:
+            deadline.done()
 
-    def rollout_changed(self, key: Key) -> None:
-        """A ModelRollout is new or changed."""
-        self._engine.rollout_changed(key)
-
-    def forgotten(self, rollout: RolloutState) -> None:
-        """A ModelRollout is gone."""
-        self._engine.scheduler.forget(rollout.key)
-        self._measurer.forget(rollout)
+    async def credentials(self) -> Credentials:
+        """How the API server is reached, for kopf."""
+        return await self._connection.credentials()
 
     def unhealthy(self) -> str:
         """Why a restart would help; empty if it would not."""
-        late = self._engine.scheduler.overdue()
+        late = self.queue.overdue()
         if late > self._settings.stalled_after:
             return (
                 f"a tick is late by {late:.0f} s; at most {self._settings.stalled_after:.0f} s are expected"
@@ -165,30 +181,28 @@ class Process:
         stale = "; ".join(self._cache.stale())
         return f"what is known of the cluster may be out of date: {stale}" if stale else ""
 
-    async def _work(self) -> None:
-        """First see everything, then compete for the lease: a decision never rests on half a cache."""
-        await self._cache.wait_synced()
-        await self._list_first()
-        self._synced.set()
-        logger.info("The caches are complete (%d ModelRollouts).", len(self._store))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watcher.run())
-            group.create_task(self._engine.resync(self._settings.resync, surprised=self._watcher.expect))
-            group.create_task(self._engine.lead())
-            if self._settings.leader_election:
-                group.create_task(self._elector.run())
-            else:
-                self._leadership.extend(float("inf"))
+    def _run(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
-    async def _list_first(self) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A part that ends before it is told to ends the operator, so that a fresh one takes over."""
+        if task not in self._tasks or task.cancelled():
+            return
+        logger.error("The task %s ended; the operator stops.", task.get_name(), exc_info=task.exception())
+        self.failed = True
+        self._stop.set()
+
+    async def _first_list(self) -> None:
         while True:
             try:
-                # kopf looks only once whether the resource exists, so it is started when discovery tells so.
+                # kopf looks only once whether the resource exists, so it goes on when discovery tells so.
                 await self._api.get("/apis/" + API_VERSION)
                 groups = (await self._api.get("/apis"))["groups"]
                 if all(group["name"] != GROUP for group in groups):
                     raise NotFoundError(404, "NotFound", f"{GROUP} is not among the API groups yet")
-                await self._engine.list_rollouts()
+                await self._controller.list_rollouts()
             except NotFoundError:
                 logger.error(
                     "The cluster does not know ModelRollouts: apply the CRD (kubectl apply -f crds/)."
@@ -199,48 +213,58 @@ class Process:
                 return
             await asyncio.sleep(CRD_RETRY_SECONDS)
 
-    def _object_changed(self, kind: str, namespace: str, name: str) -> None:
-        self._engine.object_changed(kind, namespace, name)
+    def _forget(self, rollout: RolloutState) -> None:
+        self.queue.forget(rollout.key)
+        self._evaluator.forget(rollout.uid)
 
-    def _rollout_event(self, kind: str | None, obj: dict[str, Any]) -> None:
-        if kind == "DELETED":
-            meta = obj["metadata"]
-            self._store.remove((meta["namespace"], meta["name"]), uid=meta["uid"])
-        else:
-            self._store.apply(obj)
-
-    def _reconciler(self, writer: Writer, targets: PrometheusTargets) -> Reconciler:
-        clock = self._connection.clock
-        inspector = Inspector(
-            store=self._store, cache=self._cache, targets=targets, kinds=OtherKinds(self._api)
+    def _new_controller(self, wakeups: Wakeups, targets: PrometheusTargets) -> Controller:
+        return Controller(
+            api=self._api,
+            store=self.store,
+            queue=self.queue,
+            wakeups=wakeups,
+            reconciler=self._new_reconciler(targets),
+            writer=self._writer,
+            reporter=self._events,
+            leadership=self._leadership,
+            metrics=self._metrics,
+            scopes=self._settings.scopes,
+            clock=self._connection.clock,
         )
-        parking = Parking(self._api, self._cache)
-        hands = Hands(
+
+    def _new_reconciler(self, targets: PrometheusTargets) -> Reconciler:
+        api, cache, clock = self._api, self._cache, self._connection.clock
+        inspector = Inspector(store=self.store, cache=cache, targets=targets, kinds=OtherKinds(api))
+        parking = Parking(api, cache)
+        executor = Executor(
+            api=api,
+            provider=ReplicasProvider(self._writer, cache),
+            copies=CopyKeeper(api),
+            side=SideKeeper(api, cache, self._writer),
+            jobs=JobKeeper(api, cache),
             parking=parking,
-            provider=ReplicasProvider(writer, self._cache),
-            copies=CopyKeeper(self._api),
-            side=SideKeeper(self._api, self._cache, writer),
-            jobs=JobKeeper(self._api, self._cache),
+            cache=cache,
+            metrics=self._metrics,
+            clock=clock,
         )
-        actor = Actor(api=self._api, hands=hands, cache=self._cache, metrics=self._metrics, clock=clock)
         return Reconciler(
-            store=self._store,
+            store=self.store,
             inspector=inspector,
-            measurer=self._measurer,
+            measurer=Measurer(
+                self._evaluator, self._metrics, replica_sets=cache.replica_sets_of, clock=clock
+            ),
             observer=Observer(
-                cache=self._cache,
-                store=self._store,
+                cache=cache,
+                store=self.store,
                 inspector=inspector,
-                jobs=actor.job_results,
+                jobs=executor.job_results,
                 parking=parking,
                 clock=clock,
             ),
-            writer=writer,
-            actor=actor,
-            reporter=self._reporter,
-            announcer=Announcer(
-                reporter=self._reporter, notifier=self._notifier, wake=self._engine.scheduler.wake
-            ),
+            writer=self._writer,
+            executor=executor,
+            reporter=self._events,
+            announcer=Announcer(reporter=self._events, notifier=self._notifier, wake=self.queue.wake),
             leadership=self._leadership,
             clock=clock,
         )

@@ -1,4 +1,4 @@
-"""Decides who is ticked when, and keeps what goes wrong with one rollout away from all others."""
+"""Reconciles what the work queue says, and keeps what goes wrong with one rollout away from all others."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import itertools
 import logging
 import random
 import time
-import zlib
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from modelrollout.api.conditions import ConditionType, Reason, set_condition
 from modelrollout.api.constants import PLURAL
 from modelrollout.cluster import resources
-from modelrollout.cluster.cache import EVERYTHING
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import (
     ApiError,
@@ -27,34 +25,36 @@ from modelrollout.cluster.errors import (
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.writer import Writer
-from modelrollout.operator.events import Reporter
+from modelrollout.operator.events import EventRecorder
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.reconcile import Reconciler
-from modelrollout.operator.rollouts import Key, RolloutState, RolloutStore
-from modelrollout.operator.workqueue import Scheduler
+from modelrollout.operator.rollouts import Key, RolloutState
+from modelrollout.operator.store import RolloutStore
+from modelrollout.operator.wakeups import Wakeups
+from modelrollout.operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 45.0
 """A tick that takes longer is cancelled and counts as failed."""
-SETTLE_SECONDS: Final = 0.02
-"""Changes come in bursts; a tick waits this long for the rest of one."""
 LONGEST_BACKOFF: Final = 60.0
 FIRST_RESYNCS: Final = (10.0, 30.0, 60.0)
-STARTS_PER_SECOND: Final = 300.0
 PAGE: Final = "250"
 
 
-class Engine:
-    """Connects the watches, the scheduler, the lease and the reconciler."""
+class Controller:
+    """Processes the work queue while this replica leads, and lists the ModelRollouts now and then."""
 
     def __init__(  # noqa: PLR0913 - the parts it connects, by name
         self,
         *,
         api: FencedApi,
         store: RolloutStore,
+        queue: WorkQueue[Key],
+        wakeups: Wakeups,
+        reconciler: Reconciler,
         writer: Writer,
-        reporter: Reporter,
+        reporter: EventRecorder,
         leadership: Leadership,
         metrics: OperatorMetrics,
         scopes: tuple[str | None, ...],
@@ -63,37 +63,19 @@ class Engine:
         self._clock = clock or ServerClock.local()
         self._api = api
         self._store = store
+        self._queue = queue
+        self._wakeups = wakeups
+        self._reconciler = reconciler
         self._writer = writer
         self._reporter = reporter
         self._leadership = leadership
         self._metrics = metrics
         self._scopes = scopes
         self._jitter = random.Random()  # noqa: S311 - spreads retries, no secret
-        self._reconciler: Reconciler | None = None
-        self.scheduler: Scheduler[Key] = Scheduler(self._tick, observe_lag=metrics.tick_lag.observe)
 
-    def use(self, reconciler: Reconciler) -> None:
-        """The reconciler, which is made from parts that need the engine's callbacks."""
-        self._reconciler = reconciler
-
-    def rollout_changed(self, key: Key) -> None:
-        """A ModelRollout is new or changed."""
-        if self._leadership.held:
-            self.scheduler.wake(key)
-
-    def object_changed(self, kind: str, namespace: str, name: str) -> None:
-        """A Deployment, a Service (or its endpoints) or a Job changed: wakes the rollouts it concerns."""
-        if not self._leadership.held:
-            return
-        if kind == EVERYTHING:
-            self._wake_all()
-            return
-        if kind == "rollouts":
-            if self._store.get((namespace, name)) is not None:
-                self.scheduler.wake((namespace, name), SETTLE_SECONDS)
-            return
-        for rollout in self._store.claimants(kind, namespace, name):
-            self.scheduler.wake(rollout.key, SETTLE_SECONDS)
+    async def run(self) -> None:
+        """Process the queue until cancelled."""
+        await self._queue.run(self._tick)
 
     async def lead(self) -> None:
         """Ticks while this replica holds the lease, until cancelled."""
@@ -101,47 +83,43 @@ class Engine:
             await self._leadership.acquired.wait()
             logger.info("This replica acts from now on (%d ModelRollouts).", len(self._store))
             await self._settle_claims()
-            self._wake_all()
-            self.scheduler.resume()
+            self._wakeups.wake_all()
+            self._queue.resume()
             await self._leadership.lost.wait()
-            self.scheduler.pause()
+            self._queue.pause()
             logger.info("This replica waits from now on.")
 
-    async def resync(self, every: float, *, surprised: Callable[[str], None]) -> None:
-        """Lists all ModelRollouts now and then: finds what a broken watch lost.
-
-        Sooner after the start, when a watch is most likely to be missing. `surprised` is called with
-        each resourceVersion in the list that the watch had not told.
+    async def resync(self, every: float) -> None:
+        """List all ModelRollouts now and then: finds a lost event, and what was deleted while kopf did not
+        watch. Sooner after the start, when a watch is most likely to be missing.
         """
         for pause in itertools.chain(FIRST_RESYNCS, itertools.repeat(every)):
             await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
             try:
-                for version in await self.list_rollouts():
-                    surprised(version)
+                await self.list_rollouts()
             except ApiError as error:
                 logger.warning("The ModelRollouts could not be listed: %s", error)
 
-    async def list_rollouts(self) -> list[str]:
-        """Takes in every ModelRollout there is, forgets those that are gone; the resourceVersions that were
-        new.
-        """
+    async def list_rollouts(self) -> None:
+        """Take in every ModelRollout there is, forget those that are gone."""
         known = {rollout.key: rollout.uid for rollout in self._store}
         seen: set[Key] = set()
-        news: list[str] = []
         for namespace in self._scopes:
             query = {"limit": PAGE}
             while True:
                 page = await self._api.get(resources.collection(resources.ROLLOUTS, PLURAL, namespace), query)
                 for obj in page["items"]:
                     seen.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
-                    if self._store.apply(obj):
-                        news.append(str(obj["metadata"]["resourceVersion"]))
+                    self._apply(obj)
                 if not page["metadata"].get("continue"):
                     break
                 query["continue"] = page["metadata"]["continue"]
         for key in known.keys() - seen:
             await self._look_again(key)
-        return news
+
+    def _apply(self, obj: Mapping[str, Any]) -> None:
+        if self._store.apply(obj):
+            self._queue.wake((obj["metadata"]["namespace"], obj["metadata"]["name"]))
 
     async def _settle_claims(self) -> None:
         """Know what every rollout has in use before the first tick, so that none takes what another uses."""
@@ -150,25 +128,14 @@ class Engine:
             if number % 50 == 0:
                 await asyncio.sleep(0)
 
-    def _wake_all(self) -> None:
-        """Those with a run under way first; the rest in the course of some seconds."""
-        busy = sum(not rollout.finished for rollout in self._store)
-        for rollout in self._store:
-            share = zlib.crc32(rollout.uid.encode()) / 2**32
-            if rollout.finished:
-                after = (busy + share * len(self._store)) / STARTS_PER_SECOND
-            else:
-                after = share * busy / STARTS_PER_SECOND
-            self.scheduler.wake(rollout.key, after)
-
     async def _tick(self, key: Key) -> float | None:
         rollout = self._store.get(key)
-        if rollout is None or not self._leadership.held or self._reconciler is None:
+        if rollout is None or not self._leadership.held:
             return None
         started = time.monotonic()
         try:
             async with asyncio.timeout(TICK_SECONDS):
-                wait = await self._reconciler.tick(rollout)
+                wait = await self._reconciler.reconcile(rollout)
         except NotLeaderError:
             return None
         except ConflictError as error:
@@ -195,7 +162,7 @@ class Engine:
     async def _look_again(self, key: Key) -> None:
         """Reads one ModelRollout from the API server; forgets it if it is gone."""
         try:
-            self._store.apply(await self._api.get(resources.rollout(*key)))
+            self._apply(await self._api.get(resources.rollout(*key)))
         except NotFoundError:
             self._store.remove(key)
         except ApiError as error:

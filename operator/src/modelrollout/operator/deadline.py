@@ -10,7 +10,7 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-REST_SECONDS: Final = 12.0
+REST_SECONDS: Final = 11.0
 """What may come after the ticks ended: Events go out (2 s), the lease is given back (6 s), parts close."""
 
 

@@ -33,7 +33,7 @@ class _Posting:
     done: Done
 
 
-class Reporter:
+class EventRecorder:
     """Logs at once; Events go through a queue, so that no tick ever waits for one."""
 
     def __init__(self, writer: Writer, metrics: OperatorMetrics) -> None:

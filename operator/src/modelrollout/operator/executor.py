@@ -32,33 +32,18 @@ OPEN: Final = frozenset({ValidationState.PENDING, ValidationState.RUNNING, Valid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
-    """Who does what."""
+class Executor:
+    """Carries decisions out through the provider and the keepers of what the operator makes."""
 
+    api: FencedApi
     provider: TrafficProvider
     copies: CopyKeeper
     side: SideKeeper
     jobs: JobKeeper
     parking: Parking
-
-
-class Actor:
-    """The acting part of a tick."""
-
-    def __init__(
-        self,
-        *,
-        api: FencedApi,
-        hands: Hands,
-        cache: ClusterCache,
-        metrics: OperatorMetrics,
-        clock: ServerClock,
-    ) -> None:
-        self._clock = clock
-        self._api = api
-        self._hands = hands
-        self._cache = cache
-        self._metrics = metrics
+    cache: ClusterCache
+    metrics: OperatorMetrics
+    clock: ServerClock
 
     async def act(self, rollout: RolloutState, decision: Decision) -> bool:
         """Parked pods and replica counts first (a revert waits for them), then what has to be made.
@@ -66,10 +51,10 @@ class Actor:
         Returns:
             Whether something was refused that another decision has to be made for, at once.
         """
-        may_unpark = not self._hands.parking.refusal(rollout.namespace)
+        may_unpark = not self.parking.refusal(rollout.namespace)
         scales = await self._park(rollout, decision)
         if scales:
-            await self._hands.provider.set_weight(
+            await self.provider.set_weight(
                 self._target(rollout),
                 weight=decision.status.weight.desired if decision.status.weight else 0,
                 scales=scales,
@@ -80,23 +65,23 @@ class Actor:
         except CopyError as error:
             self._note(rollout, error)
         for name in decision.delete_jobs:
-            await self._hands.jobs.end(name, owner=rollout.ref)
+            await self.jobs.end(name, owner=rollout.ref)
         await self._let_jobs_go(rollout, decision)
         await self._release_copies(rollout, decision)
         for name in decision.delete_copies:
-            await self._hands.copies.delete(name, owner=rollout.ref)
-        return may_unpark and bool(self._hands.parking.refusal(rollout.namespace))
+            await self.copies.delete(name, owner=rollout.ref)
+        return may_unpark and bool(self.parking.refusal(rollout.namespace))
 
     async def _park(self, rollout: RolloutState, decision: Decision) -> Sequence[Scale]:
         """Pods out of the Service or back into it; returns the counts that may be set after that."""
         owner, service = rollout.ref, rollout.service_name
-        may_unpark = not self._hands.parking.refusal(rollout.namespace)
-        left_out = await self._hands.parking.unpark(decision.serving, owner=owner)
+        may_unpark = not self.parking.refusal(rollout.namespace)
+        left_out = await self.parking.unpark(decision.serving, owner=owner)
         # These counts were chosen for pods that come back. With the refusal known they are chosen anew.
         left_out = left_out if may_unpark else frozenset()
         name = decision.parked
         if name is not None and service is not None:
-            parked = await self._hands.parking.park(name, service=service, owner=owner)
+            parked = await self.parking.park(name, service=service, owner=owner)
             left_out = left_out if parked else left_out | {name}
         return tuple(scale for scale in decision.scales if scale.deployment not in left_out)
 
@@ -105,13 +90,13 @@ class Actor:
         spec, run = rollout.spec, rollout.status.run
         if rollout.pending_problem is None or time.monotonic() < rollout.pending_problem[1]:
             return
-        if rollout.taken and await is_taken(self._api, rollout.taken, rollout.ref):
+        if rollout.taken and await is_taken(self.api, rollout.taken, rollout.ref):
             rollout.pending_problem = (rollout.pending_problem[0], time.monotonic() + TROUBLE_SECONDS)
             return
         stable = (run.stable if run else None) or rollout.status.stable
         try:
             if spec is not None and run is not None and stable is not None and spec.candidate.is_copy:
-                await self._hands.copies.create(_order(rollout, spec.candidate, run, stable))
+                await self.copies.create(_order(rollout, spec.candidate, run, stable))
         except CopyError as error:
             self._note(rollout, error)
         else:
@@ -138,11 +123,11 @@ class Actor:
         """Reads what failed or waiting Jobs say; nothing is read where none is open."""
         names = self.open_jobs(rollout)
         if names:
-            await self._hands.jobs.look(rollout.namespace, names)
+            await self.jobs.look(rollout.namespace, names)
 
     def job_results(self, rollout: RolloutState) -> Mapping[str, JobResult]:
         """Where the open Jobs stand, from memory."""
-        return self._hands.jobs.results(self.open_jobs(rollout), owner=rollout.ref)
+        return self.jobs.results(self.open_jobs(rollout), owner=rollout.ref)
 
     async def _let_jobs_go(self, rollout: RolloutState, decision: Decision) -> None:
         """Jobs whose result is in status are not needed any more."""
@@ -150,10 +135,8 @@ class Actor:
         kept = {validation.name: validation.ttl.seconds for validation in spec.validations} if spec else {}
         told = [entry for entry in decision.status.validations if entry.state not in OPEN]
         for entry in told:
-            await self._hands.jobs.expire(
-                entry.job, after=kept.get(entry.name, DEFAULT_TTL), owner=rollout.ref
-            )
-        self._hands.jobs.forget(rollout.namespace, [entry.job for entry in told])
+            await self.jobs.expire(entry.job, after=kept.get(entry.name, DEFAULT_TTL), owner=rollout.ref)
+        self.jobs.forget(rollout.namespace, [entry.job for entry in told])
 
     async def _make(self, rollout: RolloutState, decision: Decision) -> None:
         spec, run, owner = rollout.spec, rollout.status.run, rollout.ref
@@ -161,9 +144,9 @@ class Actor:
             return
         stable = run.stable or rollout.status.stable
         if decision.create_candidate and stable is not None:
-            await self._hands.copies.create(_order(rollout, spec.candidate, run, stable))
+            await self.copies.create(_order(rollout, spec.candidate, run, stable))
         if decision.shadow is None:
-            await self._hands.side.remove_shadow(owner)
+            await self.side.remove_shadow(owner)
         else:
             wanted = decision.shadow
             shadow = Shadow(
@@ -173,18 +156,18 @@ class Actor:
                 version=wanted.version,
                 template=wanted.template,
             )
-            await self._hands.side.ensure_shadow(shadow, service=spec.service, owner=owner)
+            await self.side.ensure_shadow(shadow, service=spec.service, owner=owner)
         for request in decision.jobs:
             validation = next((v for v in spec.validations if v.name == request.validation), None)
             if validation is None:
                 continue
-            url = await self._hands.side.candidate_url(
+            url = await self.side.candidate_url(
                 candidate=run.candidate,
                 shadowed=decision.shadow is not None,
                 service=spec.service,
                 owner=owner,
             )
-            await self._hands.jobs.start(
+            await self.jobs.start(
                 JobOrder(name=request.name, run=run.id, validation=validation, candidate_url=url, owner=owner)
             )
 
@@ -200,16 +183,16 @@ class Actor:
     async def _release_copies(self, rollout: RolloutState, decision: Decision) -> None:
         """Copies that an older version of the operator made with an owner reference lose it."""
         for copy in decision.status.owned:
-            seen = self._cache.deployments.get(rollout.namespace, copy.name)
+            seen = self.cache.deployments.get(rollout.namespace, copy.name)
             if seen is not None and seen.owner == rollout.uid:
-                await self._hands.copies.release(rollout.namespace, seen.name, owner_uid=rollout.uid)
+                await self.copies.release(rollout.namespace, seen.name, owner_uid=rollout.uid)
 
     def _observe_reaction(self, decision: Decision, rollout: RolloutState) -> None:
         for transition in decision.transitions:
             sample = rollout.samples.get(transition.criterion or "")
             if sample is not None and transition.announcement is Announcement.ROLLING_BACK:
-                seconds = (self._clock.now() - sample.at).total_seconds()
-                self._metrics.reaction_seconds.observe(max(0.0, seconds))
+                seconds = (self.clock.now() - sample.at).total_seconds()
+                self.metrics.reaction_seconds.observe(max(0.0, seconds))
                 return
 
 

@@ -55,7 +55,5 @@ def configure_logs(*, form: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # kopf warns that it leaves signals alone; that is meant, they are ours.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

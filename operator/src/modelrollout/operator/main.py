@@ -1,4 +1,4 @@
-"""The operator's process: settings, parts, tasks, signals."""
+"""The operator's process: settings and logs, then kopf, which calls `handlers`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Final
+from collections.abc import Sequence
 
+import kopf
 import uvloop
 
 from modelrollout.cluster.errors import ApiError
-from modelrollout.operator.app import Process
-from modelrollout.operator.deadline import REST_SECONDS, ExitDeadline
+from modelrollout.operator import handlers  # noqa: F401 - registers them
+from modelrollout.operator.app import App
 from modelrollout.operator.logs import configure_logs
 from modelrollout.operator.settings import Settings, SettingsError, load_settings
 
 logger = logging.getLogger(__name__)
 
-CANCEL_SECONDS: Final = 3.0
-"""For so long the tasks that were cancelled are waited for; the watch of ModelRollouts takes up to 2 s."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the operator until SIGTERM or SIGINT. Returns 0 then, 1 after a failure, 2 for unusable
+    """Run the operator until SIGTERM or SIGINT. Returns 0 then, 1 after a failure, 2 for unusable
     settings.
     """
     try:
@@ -46,39 +41,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def run(settings: Settings) -> int:
-    """Runs all tasks; the first that fails ends the process, so that a fresh one takes over."""
+    """Run kopf; the first part that fails ends the process, so that a fresh one takes over."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     try:
-        process = await Process.create(settings)
-    except (ApiError, SettingsError) as error:
+        app = await App.create(settings, stop=stop)
+    except (ApiError, SettingsError) as error:  # said here: kopf leaves warnings behind where its start fails
         logger.error("The operator cannot start: %s", error)
         return 1
-    deadline = ExitDeadline()
-    failed = await _until_stopped(process, stop, partial(deadline.start, settings.shutdown + REST_SECONDS))
-    await process.shut_down()
-    if not failed:
-        deadline.done()
-    return 1 if failed else 0
-
-
-async def _until_stopped(process: Process, stop: asyncio.Event, stopping: Callable[[], None]) -> bool:
-    tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in process.tasks()]
-    waiter = asyncio.create_task(stop.wait(), name="signals")
-    done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in done if task is not waiter]
-    for task in failed:
-        logger.error("The task %s ended; the operator stops.", task.get_name(), exc_info=task.exception())
-    stopping()
-    if waiter in done:
-        logger.info("A signal to stop came; ticks under way are finished.")
-        await process.finish_ticks()
-    for task in (waiter, *tasks):
-        task.cancel()
-    await asyncio.wait([waiter, *tasks], timeout=CANCEL_SECONDS)
-    return bool(failed)
+    try:
+        await kopf.operator(
+            standalone=True,
+            # Else kopf looks up the name of the user, and the one of a container often has none.
+            identity="modelrollout-operator",  # type: ignore[arg-type]
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            stop_flag=stop,
+            memo=kopf.Memo(app=app),
+        )
+    except Exception as error:  # noqa: BLE001 - whatever it is, a fresh process goes on
+        logger.error("The operator ends: %s", error)
+        return 1
+    return 1 if app.failed else 0
 
 
 if __name__ == "__main__":

@@ -105,10 +105,6 @@ class Measurer:
         answer = await self._evaluator.evaluate(queries, names)
         return dict(answer.samples), answer.metrics_error
 
-    def forget(self, rollout: RolloutState) -> None:
-        """The rollout is gone."""
-        self._evaluator.forget(rollout.uid)
-
     def _queries(self, rollout: RolloutState, spec: ModelRolloutSpec) -> RolloutQueries:
         candidate, stable = _versions(rollout)
         context = self._context(rollout, candidate, stable)

@@ -50,66 +50,55 @@ Sample = tuple[str, tuple[str, ...], float]
 class OperatorMetrics(RequestObserver):
     """Counters and histograms of what the operator does; also observes its API requests."""
 
-    def __init__(self, rollouts: Callable[[], Iterable[RolloutState]], leading: Callable[[], bool]) -> None:
+    def __init__(self, leading: Callable[[], bool]) -> None:
+        self._leading = leading
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.registry.register(RolloutCollector(rollouts, leading))
-        own = self.registry
-        self.ticks = Counter(
-            "modelrollout_ticks", "Ticks, by outcome (done, conflict, error).", ["outcome"], registry=own
+        self.ticks = self._counter(
+            "modelrollout_ticks", "Ticks, by outcome (done, conflict, error).", "outcome"
         )
-        self.tick_seconds = Histogram(
-            "modelrollout_tick_seconds", "Duration of a tick.", buckets=FAST, registry=own
+        self.tick_seconds = self._seconds("modelrollout_tick_seconds", "Duration of a tick.")
+        self.tick_lag = self._seconds("modelrollout_tick_lag_seconds", "How late a tick started.")
+        self.evaluation_seconds = self._seconds(
+            "modelrollout_evaluation_seconds", "From asking Prometheus to its answer, per rollout."
         )
-        self.tick_lag = Histogram(
-            "modelrollout_tick_lag_seconds", "How late a tick started.", buckets=FAST, registry=own
-        )
-        self.evaluation_seconds = Histogram(
-            "modelrollout_evaluation_seconds",
-            "From asking Prometheus to its answer, per rollout.",
-            buckets=FAST,
-            registry=own,
-        )
-        self.reaction_seconds = Histogram(
+        self.reaction_seconds = self._seconds(
             "modelrollout_reaction_seconds",
             "From the evaluation that showed a breach to the written replica counts.",
-            buckets=FAST,
-            registry=own,
         )
-        self.transitions = Counter(
-            "modelrollout_transitions", "Transitions, by reason.", ["reason"], registry=own
-        )
+        self.transitions = self._counter("modelrollout_transitions", "Transitions, by reason.", "reason")
         for reason in Reason:  # a counter that is born at 1 hides its first increase
             self.transitions.labels(reason)
-        self.prometheus_requests = Counter(
-            "modelrollout_prometheus_requests",
-            "Requests to Prometheus.",
-            ["target", "kind", "error"],
-            registry=own,
+        self.prometheus_requests = self._counter(
+            "modelrollout_prometheus_requests", "Requests to Prometheus.", "target", "kind", "error"
         )
-        self.prometheus_seconds = Histogram(
-            "modelrollout_prometheus_request_seconds",
-            "Their duration.",
-            ["target", "kind"],
-            buckets=FAST,
-            registry=own,
+        self.prometheus_seconds = self._seconds(
+            "modelrollout_prometheus_request_seconds", "Their duration.", "target", "kind"
         )
-        self.api_requests = Counter(
-            "modelrollout_api_requests",
-            "Requests to the API server.",
-            ["method", "kind", "status"],
-            registry=own,
+        self.api_requests = self._counter(
+            "modelrollout_api_requests", "Requests to the API server.", "method", "kind", "status"
         )
-        leader = Gauge("modelrollout_leader", "1 on the replica that acts.", registry=own)
-        leader.set_function(leading)
-        self._clock_skew = Gauge(
+        self._gauge("modelrollout_leader", "1 on the replica that acts.").set_function(leading)
+        self._clock_skew = self._gauge(
             "modelrollout_clock_skew_seconds",
             "Seconds by which the clock of the operator's node is ahead of the API server's.",
-            registry=own,
         )
-        self.notifications = Counter(
-            "modelrollout_notifications", "Webhooks called, by outcome.", ["outcome"], registry=own
+        self.notifications = self._counter(
+            "modelrollout_notifications", "Webhooks called, by outcome.", "outcome"
         )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _seconds(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=FAST, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry)
+
+    def describe(self, rollouts: Iterable[RolloutState]) -> None:
+        """Tell of these rollouts whenever it is scraped."""
+        self.registry.register(RolloutCollector(rollouts, self._leading))
 
     def watch_clock(self, skew: Callable[[], float]) -> None:
         """Tells the skew whenever it is scraped."""
@@ -138,7 +127,7 @@ class RolloutCollector(Collector):
     Only the replica that leads tells them: the others know the same objects, but measure nothing.
     """
 
-    def __init__(self, rollouts: Callable[[], Iterable[RolloutState]], leading: Callable[[], bool]) -> None:
+    def __init__(self, rollouts: Iterable[RolloutState], leading: Callable[[], bool]) -> None:
         self._rollouts = rollouts
         self._leading = leading
 
@@ -157,7 +146,7 @@ class RolloutCollector(Collector):
             "Rollouts taken back, by reason, and by criterion where one was the reason.",
             labels=[*NAMES, "criterion", "reason"],
         )
-        for rollout in list(self._rollouts()) if self._leading() else ():
+        for rollout in list(self._rollouts) if self._leading() else ():
             for family, labels, value in _samples(rollout):
                 families[family].add_metric([rollout.namespace, rollout.name, *labels], value)
         yield from families.values()

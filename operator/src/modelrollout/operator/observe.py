@@ -14,7 +14,8 @@ from modelrollout.decision import shadow_name, shadow_version
 from modelrollout.decision.types import JobResult, Observation, Problem, Workload
 from modelrollout.operator.preflight import Inspector
 from modelrollout.operator.reach_checks import uneven_traffic
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.store import RolloutStore
 
 JobReader = Callable[[RolloutState], Mapping[str, JobResult]]
 

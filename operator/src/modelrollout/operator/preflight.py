@@ -10,10 +10,12 @@ from modelrollout.api.features import unsupported
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.kinds import OtherKinds
+from modelrollout.cluster.views import ServiceView
 from modelrollout.decision import is_rejected, shadow_name
 from modelrollout.decision.types import Problem
 from modelrollout.operator.reach_checks import ambiguous_names, overlapping_selectors
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.store import RolloutStore
 from modelrollout.prometheus import PrometheusTargets
 
 
@@ -103,6 +105,11 @@ class Inspector:
                 f"Service {spec.service} has no selector: give it one that selects the pods of every version",
             )
             return
+        yield from self._selector_problems(rollout, service)
+
+    def _selector_problems(self, rollout: RolloutState, service: ServiceView) -> Iterator[Problem]:
+        """Deployments whose pods the Service does not select."""
+        namespace = rollout.namespace
         for name in self._serving(rollout):
             deployment = self._cache.deployments.get(namespace, name)
             if deployment is None:
@@ -117,7 +124,7 @@ class Inspector:
                 )
                 yield _problem(
                     Reason.SERVICE_DOES_NOT_SELECT,
-                    f"Service {spec.service} selects pods with {wanted}, but those of Deployment {name} "
+                    f"Service {service.name} selects pods with {wanted}, but those of Deployment {name} "
                     f"have {seen}: "
                     "put into the selector only labels that all versions share, or correct the pod template",
                     candidate_only=not self._is_stable(rollout, name),
@@ -153,6 +160,11 @@ class Inspector:
             yield self._missing(
                 namespace, given, "spec.candidate.deployment names the candidate", candidate_only=True
             )
+        yield from self._claims(rollout)
+
+    def _claims(self, rollout: RolloutState) -> Iterator[Problem]:
+        """Deployments that belong to another ModelRollout, or that an autoscaler scales."""
+        namespace = rollout.namespace
         for name in self._serving(rollout):
             other = self._store.holder(rollout, "deployments", name)
             if other is not None:

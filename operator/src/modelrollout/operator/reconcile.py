@@ -1,4 +1,4 @@
-"""One tick of one rollout: observe, decide, persist, act, report.
+"""One tick of one ModelRollout: measure, observe, decide, write status, act and report.
 
 The order is the promise: a crash between any two of them loses nothing. Status is written first, what is done
 to the cluster follows from status alone and may be repeated, and Events come last; status also says which of
@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from modelrollout.api.conditions import ConditionType, Reason, get_condition
+from modelrollout.api.conditions import Condition, ConditionType, Reason, get_condition
 from modelrollout.api.constants import FINALIZER
 from modelrollout.api.status import ModelRolloutStatus
 from modelrollout.cluster.clock import ServerClock
@@ -20,14 +20,15 @@ from modelrollout.cluster.leader_election import Leadership
 from modelrollout.cluster.workloads.validation_jobs import LOOK_EVERY
 from modelrollout.cluster.writer import Writer, with_finalizer, without_finalizer
 from modelrollout.decision import decide, ends_rollback, other_copies, rests_on_endpoints
-from modelrollout.decision.types import Decision
+from modelrollout.decision.types import Decision, Observation
 from modelrollout.operator.announcer import Announcer
-from modelrollout.operator.events import Reporter
-from modelrollout.operator.executor import Actor
+from modelrollout.operator.events import EventRecorder
+from modelrollout.operator.executor import Executor
 from modelrollout.operator.measure import Measurer
 from modelrollout.operator.observe import Observer
 from modelrollout.operator.preflight import Inspector
-from modelrollout.operator.rollouts import RolloutState, RolloutStore
+from modelrollout.operator.rollouts import RolloutState
+from modelrollout.operator.store import RolloutStore
 
 UNSAVED_SECONDS: Final = 5.0
 """Seconds between attempts to write a status that the API server forbids to write."""
@@ -39,23 +40,25 @@ FRESH_AGAIN: Final = 0.5
 LAST_EVENTS_SECONDS: Final = 2.0
 
 
-def keep_failure(decision: Decision, rollout: RolloutState) -> tuple[Decision, bool]:
-    """The decision with the condition that tells of a failure to carry out the one before; whether there is
-    such a failure.
+def failure_told(rollout: RolloutState) -> Condition | None:
+    """The condition that tells of the failed tick before this one; None if that succeeded."""
+    told = get_condition(rollout.status.conditions, ConditionType.STALLED)
+    return told if rollout.failures and told is not None and told.reason in FAILURES else None
+
+
+def keep_failure(decision: Decision, told: Condition) -> Decision:
+    """The decision with that condition in its status.
 
     It stays until a tick has succeeded: without it each attempt would write it off and on again.
     """
-    told = get_condition(rollout.status.conditions, ConditionType.STALLED)
-    if not rollout.failures or told is None or told.reason not in FAILURES:
-        return decision, False
     kept = tuple(told if each.type == told.type else each for each in decision.status.conditions)
-    return replace(decision, status=decision.status.model_copy(update={"conditions": kept})), True
+    return replace(decision, status=decision.status.model_copy(update={"conditions": kept}))
 
 
 class Reconciler:
-    """Brings one rollout one tick further."""
+    """Reconciles one ModelRollout at a time."""
 
-    def __init__(  # noqa: PLR0913 - the five verbs of a tick, by name
+    def __init__(  # noqa: PLR0913 - who does the five steps, by name
         self,
         *,
         store: RolloutStore,
@@ -63,8 +66,8 @@ class Reconciler:
         measurer: Measurer,
         observer: Observer,
         writer: Writer,
-        actor: Actor,
-        reporter: Reporter,
+        executor: Executor,
+        reporter: EventRecorder,
         announcer: Announcer,
         leadership: Leadership,
         clock: ServerClock,
@@ -74,80 +77,91 @@ class Reconciler:
         self._measurer = measurer
         self._observer = observer
         self._writer = writer
-        self._actor = actor
+        self._executor = executor
         self._reporter = reporter
         self._announcer = announcer
         self._leadership = leadership
         self._clock = clock
 
-    async def tick(self, rollout: RolloutState) -> float | None:
-        """Returns the seconds until the next tick by the clock; None if only a change makes one."""
+    async def reconcile(self, rollout: RolloutState) -> float | None:
+        """Reconcile one ModelRollout.
+
+        Returns:
+            Seconds until the next time by the clock; None if only a change makes one.
+        """
+        if not self._may_touch(rollout):
+            return None
+        await self._measure(rollout)
+        observation = await self._observe(rollout)
+        decision = await self._decide(rollout, observation)
+        await self._write_status(rollout, decision)
+        again = await self._act(rollout, decision)
+        return 0.0 if again else self._next(rollout, decision)
+
+    def _may_touch(self, rollout: RolloutState) -> bool:
         if rollout.deleting and FINALIZER not in rollout.finalizers:
-            return None  # nothing of ours holds it
+            return False  # nothing of ours holds it
         if rollout.status_unreadable:
             self._reporter.status_unreadable(rollout)
-            return None
+            return False
+        return True
+
+    async def _measure(self, rollout: RolloutState) -> None:
+        """Ask Prometheus for what is due."""
         await self._measurer.measure(rollout)
-        await self._actor.look_at_jobs(rollout)
+
+    async def _observe(self, rollout: RolloutState) -> Observation:
+        """Look at what no watch tells, then put together everything that is known."""
+        await self._executor.look_at_jobs(rollout)
         await self._inspector.look(rollout)
-        await self._actor.try_again(rollout)
+        await self._executor.try_again(rollout)
         self._leadership.require()
         self._store.refresh_claims(rollout)
-        decision = await self._decide_on_what_is_so(rollout)
-        decision, failing = keep_failure(decision, rollout)
-        await self._persist(rollout, decision)
-        rollout.blocking_criteria = decision.blocking_criteria
-        problem = rollout.pending_problem
-        try:
-            again = await self._actor.act(rollout, decision)
-        finally:  # it stands in status: a failure to act must not keep it from people
-            self._announcer.announce(rollout)
-        self._reporter.command_ignored(rollout)
-        await self._let_go(rollout, decision)
-        if again or failing or rollout.pending_problem is not problem:
-            return 0.0  # to be said at once
-        wait = self._next(rollout, decision)
-        if rollout.unsaved:
-            wait = min(UNSAVED_SECONDS, UNSAVED_SECONDS if wait is None else wait)
-        if self._actor.open_jobs(rollout):  # a pod that cannot start changes nothing that is watched
-            wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
-        return wait
+        return self._observer.observe(rollout)
 
-    async def _decide_on_what_is_so(self, rollout: RolloutState) -> Decision:
-        """The decision; what cannot be undone rests on the API server's answer, not on a watch."""
-        decision = self._decide(rollout)
+    async def _decide(self, rollout: RolloutState, observation: Observation) -> Decision:
+        """Decide; what cannot be undone rests on the API server's answer, not on a watch."""
+        decision = self._decide_on(rollout, observation)
         on_endpoints = rests_on_endpoints(rollout.status, decision.status)
         on_kept_pods = ends_rollback(rollout.status, decision.status)
-        if not on_endpoints and not on_kept_pods:
-            return decision
         if on_endpoints:
             await self._observer.look_again(rollout)
         if on_kept_pods:
             await self._observer.look_for_kept_pods(rollout)
-        self._leadership.require()
-        return self._decide(rollout)
+        if on_endpoints or on_kept_pods:
+            self._leadership.require()
+            decision = self._decide_on(rollout, self._observer.observe(rollout))
+        told = failure_told(rollout)
+        return decision if told is None else keep_failure(decision, told)
 
-    def _decide(self, rollout: RolloutState) -> Decision:
-        return decide(
-            spec=rollout.spec,
-            status=rollout.status,
-            observed=self._observer.observe(rollout),
-            now=self._clock.now(),
-        )
+    def _decide_on(self, rollout: RolloutState, observation: Observation) -> Decision:
+        return decide(spec=rollout.spec, status=rollout.status, observed=observation, now=self._clock.now())
 
-    async def _persist(self, rollout: RolloutState, decision: Decision) -> None:
-        """Status, only where it changed; before it, the finalizer where deletion will need one."""
+    async def _act(self, rollout: RolloutState, decision: Decision) -> bool:
+        """Carry the decision out and report it; whether another one has to be made at once."""
+        rollout.blocking_criteria = decision.blocking_criteria
+        problem = rollout.pending_problem
+        try:
+            again = await self._executor.act(rollout, decision)
+        finally:  # status is written already: a failure to act must not keep people from being told
+            self._announcer.announce(rollout)
+        self._reporter.command_ignored(rollout)
+        await self._let_go(rollout, decision)
+        return bool(again) or failure_told(rollout) is not None or rollout.pending_problem is not problem
+
+    async def _write_status(self, rollout: RolloutState, decision: Decision) -> None:
+        """Write the status where it changed; before it, the finalizer where deletion will need one."""
         if _holds(decision.status) and not rollout.deleting and FINALIZER not in rollout.finalizers:
             finalizers = with_finalizer(rollout.finalizers)
             rollout.resource_version = await self._writer.set_finalizers(rollout.ref, finalizers)
             rollout.finalizers = finalizers
         changed = decision.status is not rollout.status and decision.status != rollout.status
         if changed or rollout.unsaved:
-            version = await self._write_status(rollout, decision)
+            version = await self._put_status(rollout, decision)
             rollout.set_status(decision.status, version)
             self._store.refresh_claims(rollout)
 
-    async def _write_status(self, rollout: RolloutState, decision: Decision) -> str:
+    async def _put_status(self, rollout: RolloutState, decision: Decision) -> str:
         """The new resourceVersion. Traffic returns to stable also where that may not be written down.
 
         It is remembered instead, and written as soon as that is allowed again.
@@ -176,9 +190,16 @@ class Reconciler:
             rollout.finalizers = finalizers
 
     def _next(self, rollout: RolloutState, decision: Decision) -> float | None:
-        """Seconds to the next tick: when criteria are due again, or earlier where the clock changes
-        something.
-        """
+        """Seconds to the next time, by what waits for the clock."""
+        wait = self._next_by_decision(rollout, decision)
+        if rollout.unsaved:
+            wait = min(UNSAVED_SECONDS, UNSAVED_SECONDS if wait is None else wait)
+        if self._executor.open_jobs(rollout):  # a pod that cannot start changes nothing that is watched
+            wait = min(LOOK_EVERY, LOOK_EVERY if wait is None else wait)
+        return wait
+
+    def _next_by_decision(self, rollout: RolloutState, decision: Decision) -> float | None:
+        """When criteria are due again, or earlier where the clock changes something."""
         now, spec = time.monotonic(), rollout.spec
         wait = None if decision.requeue_after is None else max(0.0, decision.requeue_after.total_seconds())
         if spec is not None and (decision.evaluate or decision.record_baseline):

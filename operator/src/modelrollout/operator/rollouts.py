@@ -1,8 +1,8 @@
-"""The ModelRollouts as last seen, parsed once per version, and who claims which Deployment and Service."""
+"""One ModelRollout as last seen, parsed once per version, and what is remembered of it between ticks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from modelrollout.api.commands import Command, parse_commands
 from modelrollout.api.spec import ModelRolloutSpec
 from modelrollout.api.status import ModelRolloutStatus
-from modelrollout.cluster.informer import is_older
 from modelrollout.cluster.writer import RolloutRef
 from modelrollout.decision import candidate_deployment, watched_deployments
 from modelrollout.decision.types import Problem, Sample
@@ -242,92 +241,3 @@ def explain(error: ValidationError) -> str:
     ]
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
-
-
-class RolloutStore:
-    """All ModelRollouts that are known, and an index of what they claim."""
-
-    def __init__(self, *, changed: Callable[[Key], None], forgotten: Callable[[RolloutState], None]) -> None:
-        self._changed = changed
-        self._forgotten = forgotten
-        self._rollouts: dict[Key, RolloutState] = {}
-        self._claimants: dict[Claim, set[Key]] = {}
-
-    def __len__(self) -> int:
-        return len(self._rollouts)
-
-    def __iter__(self) -> Iterator[RolloutState]:
-        return iter(self._rollouts.values())
-
-    def get(self, key: Key) -> RolloutState | None:
-        """One rollout, or None."""
-        return self._rollouts.get(key)
-
-    def apply(self, obj: Mapping[str, Any]) -> bool:
-        """Takes in an object from a list or a watch; False for the version that is known, or an older one."""
-        meta = obj["metadata"]
-        key, version = (meta["namespace"], meta["name"]), meta["resourceVersion"]
-        known = self._rollouts.get(key)
-        if known is not None and known.uid != meta["uid"]:
-            self.remove(key)
-            known = None
-        if known is None:
-            self._rollouts[key] = RolloutState.of(obj)
-        elif known.resource_version == version or is_older(version, known.resource_version):
-            return False
-        else:
-            known.take(obj)
-        self._changed(key)
-        return True
-
-    def remove(self, key: Key, *, uid: str | None = None) -> None:
-        """Forgets an object; with `uid` only if it is still that one."""
-        old = self._rollouts.get(key)
-        if old is None or (uid is not None and old.uid != uid):
-            return
-        del self._rollouts[key]
-        self._claim(old, frozenset(), frozenset())
-        self._forgotten(old)
-
-    def refresh_claims(self, rollout: RolloutState) -> None:
-        """Brings the index up to date with what the rollout names now; others that share it are woken."""
-        namespace, service = rollout.namespace, rollout.service_name
-        claims = {("deployments", namespace, name) for name in rollout.deployments()}
-        in_use = {("deployments", namespace, name) for name in rollout.deployments_in_use()}
-        if service is not None:
-            claims.add(("services", namespace, service))
-            if in_use:
-                in_use.add(("services", namespace, service))
-        self._claim(rollout, frozenset(claims), frozenset(in_use))
-
-    def claimants(self, kind: str, namespace: str, name: str) -> Iterator[RolloutState]:
-        """The rollouts that name that Deployment or Service."""
-        for key in self._claimants.get((kind, namespace, name), ()):
-            yield self._rollouts[key]
-
-    def holder(self, rollout: RolloutState, kind: str, name: str) -> str | None:
-        """The name of another rollout to which that Deployment or Service belongs; None: to this one.
-
-        It belongs to the rollout that has it in use: in a run under way first, then at rest. Age decides only
-        between rollouts of the same rank, so that an edit of an old one cannot stop the run of a newer one.
-        """
-        claim = (kind, rollout.namespace, name)
-        others = [o for o in self.claimants(*claim) if o.uid != rollout.uid]
-        first = min(others, key=lambda other: other.rank(claim), default=None)
-        return first.name if first is not None and first.rank(claim) < rollout.rank(claim) else None
-
-    def _claim(self, rollout: RolloutState, claims: frozenset[Claim], in_use: frozenset[Claim]) -> None:
-        if claims == rollout.claims and in_use == rollout.in_use:
-            return
-        for claim in rollout.claims - claims:
-            held = self._claimants.get(claim, set())
-            held.discard(rollout.key)
-            if not held:
-                self._claimants.pop(claim, None)
-        for claim in claims - rollout.claims:
-            self._claimants.setdefault(claim, set()).add(rollout.key)
-        for claim in (rollout.claims ^ claims) | (rollout.in_use ^ in_use):
-            for other in self._claimants.get(claim, ()):
-                if other != rollout.key:
-                    self._changed(other)
-        rollout.claims, rollout.in_use = claims, in_use

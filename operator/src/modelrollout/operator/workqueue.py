@@ -37,17 +37,22 @@ def slot(due: float, wait: float) -> float:
     return -(-due // width) * width
 
 
-class Scheduler(Generic[K]):
-    """Calls `tick(key)` when it is due; what that returns is the seconds until the next, None for never."""
+class WorkQueue(Generic[K]):
+    """Keys and when each is due. `run` processes them.
+
+    Args:
+        accepts: Whether a wake counts now; one that does not is dropped.
+        observe_lag: Is told how late each one began, in seconds.
+    """
 
     def __init__(
         self,
-        tick: Callable[[K], Awaitable[float | None]],
         *,
+        accepts: Callable[[], bool] = lambda: True,
         observe_lag: Callable[[float], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tick = tick
+        self._accepts = accepts
         self._observe_lag = observe_lag
         self._clock = clock
         self._entries: dict[K, _Entry] = {}
@@ -71,6 +76,8 @@ class Scheduler(Generic[K]):
 
     def wake(self, key: K, after: float = 0.0) -> None:
         """Makes a tick due in `after` seconds, or earlier if it was due earlier."""
+        if not self._accepts():
+            return
         entry = self._entries.setdefault(key, _Entry())
         due = slot(self._clock() + after, after) if after else self._clock()
         if entry.running:
@@ -90,11 +97,14 @@ class Scheduler(Generic[K]):
         times = [e.started if e.running else e.due for e in self._entries.values()]
         return max((now - at for at in times if at is not None), default=0.0)
 
-    async def run(self) -> None:
-        """Starts ticks as they fall due, until cancelled."""
+    async def run(self, tick: Callable[[K], Awaitable[float | None]]) -> None:
+        """Start ticks as they fall due, until cancelled.
+
+        `tick(key)` returns the seconds until the next one of that key; None for none by the clock.
+        """
         while True:
             self._changed.clear()
-            delay = self._start_due() if self._active else None
+            delay = self._start_due(tick) if self._active else None
             try:
                 async with asyncio.timeout(delay):
                     await self._changed.wait()
@@ -118,7 +128,7 @@ class Scheduler(Generic[K]):
         if self._heap[0][2] == key:
             self._changed.set()
 
-    def _start_due(self) -> float | None:
+    def _start_due(self, tick: Callable[[K], Awaitable[float | None]]) -> float | None:
         now = self._clock()
         while self._heap:
             due, _, key = self._heap[0]
@@ -131,15 +141,15 @@ class Scheduler(Generic[K]):
             heapq.heappop(self._heap)
             entry.due, entry.running, entry.started = None, True, now
             self._observe_lag(now - due)
-            task = asyncio.create_task(self._run_one(key, entry))
+            task = asyncio.create_task(self._run_one(tick, key, entry))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return None
 
-    async def _run_one(self, key: K, entry: _Entry) -> None:
+    async def _run_one(self, tick: Callable[[K], Awaitable[float | None]], key: K, entry: _Entry) -> None:
         wait: float | None = None
         try:
-            wait = await self._tick(key)
+            wait = await tick(key)
         finally:
             entry.running = False
             if self._entries.get(key) is entry:

@@ -20,8 +20,8 @@ from modelrollout.cluster import resources
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ForbiddenError, NotFoundError
 from modelrollout.cluster.fence import FencedApi
-from modelrollout.cluster.informer import is_older
 from modelrollout.cluster.resources import MERGE_PATCH
+from modelrollout.cluster.source import is_older
 from modelrollout.cluster.views import DeploymentView, ParkedView, ServiceView, parse_parked
 from modelrollout.cluster.writer import RolloutRef
 
