@@ -18,12 +18,14 @@ from modelrollout.decision.verdicts import Moment, Verdict, judge
 
 def due_criteria(spec: ModelRolloutSpec | None, status: ModelRolloutStatus) -> tuple[str, ...]:
     """Return the criteria that Prometheus is to be asked about at each evaluation; none between runs."""
+    if spec is None or not spec.criteria or status.run is None:
+        return ()
     return tuple(criterion.name for criterion in _due(current_stage(unobserved(spec, status))))
 
 
 def due_baselines(spec: ModelRolloutSpec | None, status: ModelRolloutStatus) -> tuple[str, ...]:
     """Return the criteria to be measured on stable over `baseline.window` (Observation.baselines)."""
-    if spec is None or stage_of(spec, status) is not Stage.BASELINE:
+    if spec is None or spec.baseline is None or stage_of(spec, status) is not Stage.BASELINE:
         return ()
     return tuple(criterion.name for criterion in baseline_criteria(spec))
 
@@ -32,6 +34,8 @@ def needs_history(
     spec: ModelRolloutSpec | None, status: ModelRolloutStatus, samples: Mapping[str, Sample], now: datetime
 ) -> tuple[str, ...]:
     """Return the due criteria that are bad now and have a `for` that the run is old enough to fill."""
+    if spec is None or not samples:
+        return ()
     rules = current_stage(unobserved(spec, status, now))
     if not isinstance(rules, RunRules):
         return ()

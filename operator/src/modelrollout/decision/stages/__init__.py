@@ -45,8 +45,11 @@ def current_stage(context: Context) -> StageRules:
     run = context.status.run
     if run is None or run.finished_at is not None:
         return RestStage(context=context)
-    found = (rules.of(context, run) for rules in STAGES)
-    return next((rules for rules in found if rules is not None), RestStage(context=context))
+    for rules in STAGES:
+        found = rules.of(context, run)
+        if found is not None:
+            return found
+    return RestStage(context=context)
 
 
 def stage_of(spec: ModelRolloutSpec | None, status: ModelRolloutStatus) -> Stage:
