@@ -151,4 +151,18 @@ pub fn i() {}
         },
         (2, 4),
     ),
+    "aliases": RustCrate(
+        {
+            "src/lib.rs": """\
+pub struct S<T>(T);
+type Local = S<u8>;
+impl Local { /// counted
+  pub fn a(&self) {} }
+struct Private;
+pub type Public = Private;
+impl Public { pub fn b(&self) {} }
+"""
+        },
+        (1, 4),
+    ),
 }

@@ -22,12 +22,18 @@ from interrogate.coverage import InterrogateCoverage
 
 from inference_server.predictors.docdetector import pydocstyle, python, rustdoc
 from inference_server.predictors.docdetector.counting import count
+from inference_server.predictors.docdetector.detector import Weights, judge
 from inference_server.predictors.docdetector.files import find
+from inference_server.predictors.docdetector.items import Language
 from inference_server.predictors.docdetector.modes import Mode
+from tests.support.code_pieces import pieces
 from tests.support.rust_crates import CRATES, write_crate
 
 RULES = "D100,D101,D102,D103,D104,D105,D106,D107"
-LEFT_OUT = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "*.so", "__pycache__")
+# lib2to3 is no longer in newer Pythons; most of its texts are patterns.
+LEFT_OUT = shutil.ignore_patterns(
+    "site-packages", "test", "tests", "idlelib", "lib2to3", "*.so", "__pycache__"
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +44,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return corpus
 
 
+@pytest.mark.takes(seconds=20)
 def test_interrogate(library: Path) -> None:
     coverage = InterrogateCoverage([str(library)])
     differences = []
@@ -115,3 +122,20 @@ def test_rustdoc(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFac
     ours = {file: (one.documented, one.total) for file, one in rustdoc.count([root]).items()}
     assert ours == theirs
     assert tuple(map(sum, zip(*theirs.values(), strict=True))) == CRATES[name].expected
+
+
+@pytest.mark.takes(seconds=20)
+def test_pieces_cut_at_random_lines(library: Path) -> None:
+    """At least 99 % of verdicts are those of the whole file's parse, and a confidence is what it says."""
+    right: list[tuple[float, bool]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for code, truth in pieces(library, Language.PYTHON, 20, each=16):
+            answer = judge(code, Language.PYTHON, Weights())
+            right.append((answer.confidence, answer.has_documentation == truth))
+    assert len(right) > 2_000
+    assert sum(is_right for _, is_right in right) / len(right) >= 0.99
+    for low, high in ((0.85, 0.95), (0.95, 1.0)):
+        some = [one for one in right if low <= one[0] < high]
+        said = sum(confidence for confidence, _ in some) / len(some)
+        assert abs(sum(is_right for _, is_right in some) / len(some) - said) <= 0.03, (low, len(some), said)

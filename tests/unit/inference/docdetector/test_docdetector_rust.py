@@ -90,13 +90,23 @@ def test_text_in_macros_is_no_documentation() -> None:
     source = """\
 macro_rules! m { () => { /// text
   fn a() {} } }
-call! { /// text
-  fn b() {} }
-fn f() { let s = r#"/// text"#; }
+fn f() { let s = r#"/// text"#; println!("/// text"); quote! { /// text
+  fn b() {} } }
+call!(/// text
+  fn c() {});
+table! { /// text
+  1, 2 }
 """
     found = rust.parse(source.encode())
     assert not found.has_documentation
     assert [item.name for item in found.items] == ["", "m", "f"]
+
+
+def test_items_in_the_braces_of_a_macro_may_be_documented() -> None:
+    found = rust.parse(b"cfg_unix! {\n  /// text\n  pub fn f() {}\n}\n")
+    assert found.has_documentation
+    assert found.spans == [(2, 2)]
+    assert [item.name for item in found.items] == [""]
 
 
 def test_lines_of_documentation_and_of_items() -> None:

@@ -18,7 +18,7 @@ class Method(StrEnum):
     """How an answer was found, from the most to the least certain."""
 
     PARSER = "parser"
-    TOLERANT_TREE = "tolerant-tree"
+    TOLERANT = "tolerant"
     PATTERNS = "patterns"
 
 

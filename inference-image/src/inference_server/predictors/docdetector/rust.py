@@ -55,7 +55,7 @@ class RustFile:
 
     Attributes:
         items: Its items in the order of the source; the first is the file's own module.
-        has_documentation: Whether anything is documented, an ``impl`` block included.
+        has_documentation: Whether anything is documented, be it an ``impl`` or an item in a macro's braces.
         broken: Whether parts of it could not be parsed.
         spans: Lines, counted from 1, of each piece of documentation, both ends included.
     """
@@ -108,7 +108,8 @@ class _Sweep:
             while start >= self._stack[-1].end:
                 self._stack.pop()
             if label == "tokens":
-                skip_until = end
+                if not self._holds_items(start, end, node):
+                    skip_until = end
             elif label == "error":
                 self._file.broken = True
             elif label in {"item", "container"}:
@@ -119,6 +120,7 @@ class _Sweep:
                 self._before(start, end, node, label)
             else:
                 self._inside(start, end, node, label)
+        self._file.has_documentation = bool(self._file.spans)
         return self._file
 
     def _says(self, start: int, end: int, label: str) -> bool:
@@ -128,6 +130,16 @@ class _Sweep:
         if b"doc" not in text or _EMPTY_TEXT.match(text):
             return False
         return _DOC_ATTRIBUTE.match(_STRINGS.sub(b'""', text)) is not None
+
+    def _holds_items(self, start: int, end: int, node: tree_sitter.Node) -> bool:
+        """Whether the arguments of a macro are items, as in ``cfg_unix! { /// text pub fn f() {} }``."""
+        around = node.parent and node.parent.parent
+        if around is not None and around.type == "expression_statement":
+            around = around.parent
+        if around is None or around.type not in {"source_file", "declaration_list", "ERROR"}:
+            return False
+        text = self._source[start:end]
+        return text.startswith(b"{") and _ITEM.search(_PLAIN_COMMENTS.sub(b"", text)) is not None
 
     def _note(self, node: tree_sitter.Node) -> None:
         end_row, end_column = node.end_point
@@ -143,7 +155,6 @@ class _Sweep:
 
     def _inside(self, start: int, end: int, node: tree_sitter.Node, label: str) -> None:
         if self._says(start, end, label.replace("inner_", "")):
-            self._file.has_documentation = True
             self._note(node)
             item = self._stack[-1].item
             if item is not None and item.kind in {"module", "function"}:
@@ -157,7 +168,6 @@ class _Sweep:
     def _item(self, start: int, end: int, node: tree_sitter.Node) -> None:
         documented = self._documented and self._adjoins(start)
         self._documented = False
-        self._file.has_documentation |= documented
         kind = _KINDS.get(node.type)
         name_node = node.child_by_field_name("name" if kind else "type")
         own = name_node.text.decode(errors="replace") if name_node is not None and name_node.text else ""
@@ -170,4 +180,5 @@ class _Sweep:
         self._stack.append(_Open(end, name, item))
 
 
+_ITEM: Final = re.compile(rb"\b(?:fn|struct|enum|union|trait|type|const|static|mod)\s+\w")
 _PLAIN_COMMENTS: Final = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)

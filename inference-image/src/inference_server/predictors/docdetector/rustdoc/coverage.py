@@ -202,6 +202,12 @@ class Coverage:
         path = _self_type(implementation)
         module = next(one for one in implementation.ancestors() if one.kind == "mod")
         node = self._names.type_of(module, path) if path else None
+        seen: set[Node] = set()
+        while node is not None and node.kind == "type" and node not in seen:
+            seen.add(node)
+            module = next(one for one in node.ancestors() if one.kind == "mod")
+            path = _aliased(node)
+            node = self._names.type_of(module, path) if path else None
         return node is None or node in kept
 
 
@@ -243,6 +249,13 @@ def _where_comes_first(tokens: list[Token]) -> bool:
         if token.is_word("for") and not tokens[at + 1].is_punct("<"):
             return False
     return False
+
+
+def _aliased(alias: Node) -> tuple[str, ...]:
+    """The path of the type that an alias is for."""
+    at = next((at for at, token in enumerate(alias.tokens) if token.is_punct("=")), len(alias.tokens))
+    block = Node("impl", "", "", alias.attributes, [Token("ident", "impl"), *alias.tokens[at + 1 :]])
+    return _self_type(block)
 
 
 def _self_type(node: Node) -> tuple[str, ...]:
