@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def test_a_file_that_cannot_be_read_is_named_and_counts_as_nothing(
         "No such file or directory",
     ]
     assert "a.py: not counted: line 1: invalid syntax" in detect(str(tmp_path)).stdout
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.py")
+    assert [entry["error"] for entry in document(str(tmp_path))["files"]] == ["no regular file"]
 
 
 def test_a_link_to_a_directory_is_not_followed(tmp_path: Path) -> None:

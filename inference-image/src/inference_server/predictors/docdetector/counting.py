@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,10 @@ def count(path: Path, mode: Mode, *, items: bool = True) -> Count:
     if mode is Mode.RUSTDOC:
         raise ValueError("The mode rustdoc counts crates: use rustdoc.count.")
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return Count(error="no regular file")  # a pipe would be waited for
+        size = status.st_size
         if size > LARGEST:
             return Count(error=f"{size} bytes; at most {LARGEST} are parsed")
         source = path.read_bytes()
