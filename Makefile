@@ -5,7 +5,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 2
 # Tests with processes and with control planes (0.7 GiB a worker) wait for most of their time: for pods, scrapes, steps.
-COMPONENT_WORKERS ?= 3
+COMPONENT_WORKERS ?= 4
 CLUSTER_WORKERS ?= 5
 # What the demo is run with: `make demo ARGS="--replicas 4"`.
 ARGS ?=

@@ -31,6 +31,8 @@ from tests.support.charts import (
 )
 from tests.support.cluster_tool import tools
 
+pytestmark = pytest.mark.takes(seconds=40)
+
 Json = dict[str, Any]
 SECRET = {
     "url": "https://prometheus.example:8443/prefix",

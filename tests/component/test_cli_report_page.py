@@ -21,6 +21,8 @@ from modelrollout.cli.report.run import choose_run
 from modelrollout.prometheus.client import RangeQuery
 from tests.support.cluster_tool import ensure_program
 
+pytestmark = pytest.mark.takes(seconds=30)
+
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 NAME = "latency-p95-on-the-linear-route"
 LONG = "sentence-classifier-with-a-rather-long-name-2-4-2"

@@ -21,6 +21,8 @@ from tests.support.exporter import Exporter
 from tests.support.prometheus import Prometheus
 from tests.support.queries import CountingHooks, criterion, evaluator, rollout
 
+pytestmark = pytest.mark.takes(seconds=75)
+
 _numbers = itertools.count()
 ERROR_RATE = criterion("errors", preset="errorRate")
 LATENCY = criterion("latency", preset="latencyP95", max="200ms")

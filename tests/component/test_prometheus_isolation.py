@@ -27,6 +27,8 @@ from tests.support.past import write_blocks
 from tests.support.prometheus import Prometheus
 from tests.support.queries import CountingHooks, criterion, evaluator, rollout
 
+pytestmark = pytest.mark.takes(seconds=85)
+
 MANY = 200_000
 ONE = criterion("one", query="vector(1)")
 FRAGMENTS = (

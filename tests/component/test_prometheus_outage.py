@@ -15,6 +15,8 @@ from tests.support.prometheus import Prometheus
 from tests.support.proxy import SlowProxy
 from tests.support.queries import CountingHooks, criterion, evaluator, rollout
 
+pytestmark = pytest.mark.takes(seconds=45)
+
 ONE = criterion("one", query="vector(1)")
 
 

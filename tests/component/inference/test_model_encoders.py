@@ -29,6 +29,8 @@ from inference_server.training.onnx_export import write_onnx
 from inference_server.training.scores import macro_f1
 from inference_server.training.token_batches import Tokens, batches
 
+pytestmark = pytest.mark.takes(seconds=35)
+
 TINY = BertConfig(vocabulary=200, hidden=32, layers=2, heads=4, intermediate=48, positions=64)
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{index}" for index in range(196))]
 
