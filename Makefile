@@ -11,8 +11,8 @@ CLUSTER_WORKERS ?= 5
 ARGS ?=
 export PYTHONPATH := $(CURDIR)/operator/src:$(CURDIR)/inference-image/src:$(CURDIR)/hack/devcluster/src:$(CURDIR)/hack/demo/src:$(CURDIR)/hack/release/src
 PYTEST := $(PY) -m pytest
-# The longest first; those of a group together, since they share what takes long to start.
-GROUPS := --dist loadgroup --no-loadscope-reorder
+# The longest first, one by one; those of a file that share a module's fixture together (conftest.py).
+GROUPS := --dist loadscope --no-loadscope-reorder
 UNIT := $(PYTEST) -n $(WORKERS) -m "not property" tests/unit
 PROPERTIES := $(PYTEST) -n $(WORKERS) $(GROUPS) -m property tests/unit
 DEVCLUSTER := $(PYTEST) -n $(WORKERS) $(GROUPS) -m "not e2e" hack/devcluster/tests

@@ -63,8 +63,8 @@ def install(python: Path, *locks: Path, options: tuple[str, ...] = ()) -> subpro
     )
 
 
-@pytest.mark.takes(seconds=45)
-@pytest.mark.parametrize("lock", [pytest.param(lock, marks=pytest.mark.xdist_group(lock)) for lock in LOCKS])
+@pytest.mark.takes(seconds=180)
+@pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_installs_with_the_oldest_pip_while_the_index_moves_on(
     lock: str, python: Path, index: PackageIndex
 ) -> None:

@@ -534,7 +534,6 @@ def check_history(plan: Plan) -> None:
 @settings(max_examples=EXAMPLES)
 @given(plan=plans(phases=False))
 @pytest.mark.timeout(0)
-@pytest.mark.xdist_group("core")
 @pytest.mark.takes(seconds=60)
 def test_property_random_histories_of_the_core(plan: Plan) -> None:
     """Steps, observation, commands, crashes, edits, drift, outages, deletion."""
@@ -544,7 +543,6 @@ def test_property_random_histories_of_the_core(plan: Plan) -> None:
 @settings(max_examples=EXAMPLES)
 @given(plan=plans(phases=True))
 @pytest.mark.timeout(0)
-@pytest.mark.xdist_group("all phases")
 @pytest.mark.takes(seconds=60)
 def test_property_random_histories_with_all_phases(plan: Plan) -> None:
     """The same with shadow, baseline, validations and approvals."""

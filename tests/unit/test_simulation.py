@@ -29,7 +29,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.property
 @pytest.mark.timeout(0)  # minutes beside the tests on real pods, which have the first claim to the CPU
-@pytest.mark.parametrize("part", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in range(PARTS)])
+@pytest.mark.parametrize("part", range(PARTS))
 def test_no_seed_violates_an_invariant(part: int) -> None:
     count = SEEDS // PARTS
     done = simulate("--first", str(part * count), "--seeds", str(count), "--jobs", "1")

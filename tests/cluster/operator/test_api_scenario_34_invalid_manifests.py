@@ -20,7 +20,7 @@ from modelrollout.api.spec import ModelRolloutSpec
 from tests.support.cluster_tool import Cluster
 from tests.support.crd import install
 
-pytestmark = [pytest.mark.xdist_group("invalid manifests"), pytest.mark.takes(seconds=30)]
+pytestmark = [pytest.mark.takes(seconds=30)]
 
 ROOT = Path(__file__).parents[3]
 INVALID = sorted((ROOT / "tests" / "data" / "invalid").glob("*.yaml"))

@@ -13,7 +13,7 @@ from tests.support.exporter import Exporter, Pod
 from tests.support.prometheus import Prometheus
 from tests.support.world import World
 
-pytestmark = [pytest.mark.xdist_group("metrics"), pytest.mark.takes(seconds=120)]
+pytestmark = [pytest.mark.takes(seconds=120)]
 
 MISMATCH = {"name": "mismatch", "preset": "dimensionMismatch", "max": 0}
 LONG = m.steps(50, duration="1h")

@@ -19,7 +19,7 @@ from tests.support.operator_process import OperatorProcess
 from tests.support.rights import account_kubeconfig
 from tests.support.world import World
 
-pytestmark = [pytest.mark.xdist_group("charts"), pytest.mark.takes(seconds=150), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.takes(seconds=150), pytest.mark.timeout(600)]
 
 Json = dict[str, Any]
 MONITORING = {

@@ -69,7 +69,7 @@ class Metrics:
             self._pods.pop(name).remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PATH with helm, kubectl and the plugin of this checkout."""
     programs = tmp_path_factory.mktemp("bin")
