@@ -11,7 +11,7 @@ import pytest
 
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError, GoneError
 from modelrollout.cluster.informer import RELIST_SECONDS, Informer
-from modelrollout.cluster.source import Source, is_older
+from modelrollout.cluster.source import Source, is_older, watch_error
 
 
 @dataclass(frozen=True)
@@ -234,3 +234,19 @@ async def test_an_event_that_was_lost_is_found_by_a_list_now_and_then() -> None:
     informer, _ = await play(Script(lists[:1], [[said]]))
     seen = informer.get("ns", "a")
     assert seen is not None and seen.size == 0, "not after every watch"
+
+
+@pytest.mark.parametrize(
+    ("status", "gone", "text"),
+    [
+        ({"code": 410, "reason": "Gone", "message": "too old"}, True, "too old"),
+        ({"reason": "Expired"}, True, "the API server ended the watch"),
+        ({"code": 500, "reason": "InternalError", "message": "broken"}, False, "broken"),
+        ({}, False, "the API server ended the watch"),
+    ],
+)
+def test_what_ends_a_watch_says_whether_to_list_again(status: dict[str, Any], gone: bool, text: str) -> None:
+    error = watch_error(status)
+    assert isinstance(error, GoneError) is gone
+    assert (error.status, error.reason) == (status.get("code", 0), status.get("reason", ""))
+    assert error.message == text

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -94,6 +97,26 @@ async def test_one_write_that_fails_stops_no_other_and_is_raised(cluster: Cluste
     with pytest.raises(ApiError):
         await cluster.provider.set_weight(TARGET, weight=50, scales=HALF)
     assert cluster.replicas("emotion-2") == 2
+
+
+async def test_a_failure_is_raised_when_all_writes_have_ended(cluster: Cluster) -> None:
+    del cluster.api.objects[resources.deployment("ns", "emotion-1")]
+    request = cluster.api.request
+
+    async def slow(method: str, path: str, **options: Any) -> Any:
+        if "emotion-2" in path:
+            await asyncio.sleep(0.05)
+        return await request(method, path, **options)
+
+    cluster.api.request = slow  # type: ignore[method-assign]
+    with pytest.raises(ApiError):
+        await cluster.provider.set_weight(TARGET, weight=50, scales=HALF)
+    assert cluster.replicas("emotion-2") == 2
+
+
+def test_without_a_candidate_nothing_of_the_traffic_is_its(cluster: Cluster) -> None:
+    cluster.ready(4, 0)
+    assert cluster.provider.observed_weight(replace(TARGET, candidate=None)) == 0.0
 
 
 async def test_without_the_lease_nothing_moves(cluster: Cluster) -> None:
