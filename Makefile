@@ -14,6 +14,7 @@ PYTEST := $(PY) -m pytest
 # The longest first, one by one; those of a file that share a module's fixture together (conftest.py).
 GROUPS := --dist loadscope --no-loadscope-reorder
 UNIT := $(PYTEST) -n $(WORKERS) -m "not property" tests/unit
+FAULTS_SHORT := tests/cluster/operator/test_operator_rollout.py -k "healthy or newer_candidate or deleting"
 PROPERTIES := $(PYTEST) -n $(WORKERS) $(GROUPS) -m property tests/unit
 DEVCLUSTER := $(PYTEST) -n $(WORKERS) $(GROUPS) -m "not e2e" hack/devcluster/tests
 
@@ -49,6 +50,8 @@ test-component: venv ## Tests with a real Prometheus, helm, Chromium and server 
 	$(PYTEST) -n $(COMPONENT_WORKERS) $(GROUPS) tests/component
 test-cluster: venv ## Tests on a real API server and a real Prometheus
 	$(PYTEST) -n $(CLUSTER_WORKERS) $(GROUPS) tests/cluster
+	@# Three of them once more through a fault proxy; all of them: make test-faults
+	FAULTS=$(or $(FAULTS),1) $(PYTEST) -n 3 $(GROUPS) $(FAULTS_SHORT)
 test-faults: venv ## The same through a fault proxy, seed FAULTS=1; replay one: FAULTS=17 TESTS=tests/cluster/x.py::test_y
 	FAULTS=$(or $(FAULTS),1) $(PYTEST) -n $(CLUSTER_WORKERS) $(GROUPS) $(or $(TESTS),tests/cluster)
 test-e2e: venv ## Tests on real pods in a kind cluster
@@ -60,9 +63,10 @@ test-pods-and-unit: venv ## Tests on real pods of both kinds, in one kind cluste
 	@hack/side-by-side pods '$(PYTEST) -v tests/e2e hack/devcluster/tests/e2e' unit 'nice -n 19 $(UNIT) && nice -n 19 $(PROPERTIES)'
 coverage: venv ## The same tests with a coverage report in htmlcov/
 	$(PYTEST) -n $(WORKERS) --cov --cov-report=html --cov-report=term -m "unit or component"
-nightly: venv ## 200,000 random histories instead of 5,000, 10,000 simulated operators instead of 300, and every mutant
+nightly: venv ## 200,000 random histories, 10,000 simulated operators, the cluster tests through a fault proxy, every mutant
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) $(GROUPS) --timeout 0 -m property -k histories tests/unit
 	@$(SIMULATE) --seeds 10000 --jobs $(WORKERS)
+	$(MAKE) test-faults FAULTS=$$(date +%j)
 	@$(MUTATION) --workers $(WORKERS)
 
 ##@ Mutation testing (docs/design/mutation.md)

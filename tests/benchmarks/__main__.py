@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tests.benchmarks import (
     clusters,
     docdetector,
+    endpoint_delay,
     inference,
     operator_clock,
     operator_cost,
@@ -22,6 +23,7 @@ from tests.benchmarks.tables import Figure, keep
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "reaction": operator_reaction.reaction,
+    "endpoints": endpoint_delay.hops,
     "restart": operator_reaction.restart,
     "step-clock": operator_clock.step_clock,
     "crash-loop": operator_clock.crash_loop,
