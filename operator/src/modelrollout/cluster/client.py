@@ -29,6 +29,9 @@ METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 ANYTHING: Final = "application/json, */*"
 REQUEST_SECONDS: Final = 5.0
 """Longest time for one attempt."""
+BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError, RuntimeError)
+"""What a broken connection raises. RuntimeError: uvloop still held the number of a socket that another
+connection has now; at a restart of the API server this ended the election and with it the operator."""
 WATCH_SILENCE_SECONDS: Final = 90.0
 """The API server sends a bookmark about every minute; a longer silence means a dead connection."""
 
@@ -174,7 +177,7 @@ class KubeApi:
             async for line in response.content:
                 if line.strip():
                     yield json.loads(line)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (*BROKEN, ValueError) as error:
             raise ApiUnavailableError(
                 0, type(error).__name__, f"the watch of {path} broke: {error}"
             ) from error
@@ -209,7 +212,7 @@ class KubeApi:
                 status = response.status
                 self.clock.observe(response.headers.get("Date"), sent=sent, received=time.monotonic())
                 raw: bytes = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except BROKEN as error:
             text = f"{method} {path} got no answer: {error or type(error).__name__}"
             raise ApiUnavailableError(0, type(error).__name__, text) from error
         finally:
