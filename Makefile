@@ -67,6 +67,7 @@ nightly: venv ## 200,000 random histories, 10,000 simulated operators, the clust
 	HYPOTHESIS_PROFILE=nightly $(PYTEST) -n $(WORKERS) $(GROUPS) --timeout 0 -m property -k histories tests/unit
 	@$(SIMULATE) --seeds 10000 --jobs $(WORKERS)
 	$(MAKE) test-faults FAULTS=$$(date +%j)
+	FAULT_SECONDS=600 $(PYTEST) --timeout 0 tests/cluster/scenarios/test_faults_named.py -k cut_at_random
 	@$(MUTATION) --workers $(WORKERS)
 
 ##@ Mutation testing (docs/design/mutation.md)

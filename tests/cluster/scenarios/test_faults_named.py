@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import random
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from tests.support import manifests as m
+from tests.support.cluster_tool import ControlPlane
+from tests.support.crd import install
+from tests.support.exporter import Exporter
 from tests.support.faults.history import violations
 from tests.support.faults.observer import Recorder
 from tests.support.faults.plan import FaultPlan
 from tests.support.faulty_api import FaultyApi
 from tests.support.operator_process import OperatorProcess
+from tests.support.prometheus import Prometheus
 from tests.support.scene import Scene
+from tests.support.world import World
 
 SEED = os.environ.get("FAULT_SEED", "1")
 """Another one: `make test-named-faults FAULT_SEED=7`."""
@@ -149,3 +158,74 @@ def test_a_fault_changes_neither_the_end_nor_what_holds_on_the_way(scene: Scene,
     with Recorder(scene.world) as recorder, under(scene, plan, fault.environment):
         run_both(scene, recorder)
     assert set(fault.rates) <= set(plan.counts), f"not every fault happened: {plan.counts}"
+
+
+@contextmanager
+def cutting(api: FaultyApi) -> Iterator[None]:
+    """One open watch after the other breaks, at random times."""
+    draw, over = random.Random(SEED), threading.Event()
+
+    def cut() -> None:
+        while not over.wait(draw.uniform(0.1, 1.5)):
+            api.cut_a_watch(draw)
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
+@pytest.mark.takes(seconds=90)
+@pytest.mark.timeout(CUT_SECONDS + 300)
+def test_every_watch_cut_at_random_changes_neither(scene: Scene) -> None:
+    """For a minute; FAULT_SECONDS=600 for ten, as `make nightly` does."""
+    plan, started = FaultPlan(SEED, {}), time.monotonic()
+    length = f"{CUT_SECONDS / 2:.0f}s"
+    with (
+        Recorder(scene.world) as recorder,
+        under(scene, plan) as (api, _),
+        cutting(api),
+    ):
+        promote(scene, m.steps(25, 50, duration=length), seconds=CUT_SECONDS + 120)
+        roll_back(scene, seconds=120)
+        expect_the_end(scene, seconds=120)
+        expect_a_clean_history(recorder)
+    assert time.monotonic() - started > CUT_SECONDS
+    assert plan.counts["cut"] > CUT_SECONDS / 4, plan.counts
+
+
+@pytest.fixture
+def own_scene(metrics: tuple[Exporter, Prometheus], tmp_path: Path) -> Iterator[Scene]:
+    """A stage on a control plane of its own, whose API server may be restarted."""
+    exporter, prometheus = metrics
+    with ControlPlane.start(scheduler=True, kwok_nodes=1) as plane, ExitStack() as stack:
+        install(plane)
+        plane.kubectl("create", "namespace", "restarts")
+        world = World(plane, "restarts")
+        world.prepare_lease()
+        scene = Scene(world=world, exporter=exporter, prometheus=prometheus, directory=tmp_path, stack=stack)
+        yield scene
+        for pod in scene.pods.values():
+            pod.remove()
+
+
+@pytest.mark.takes(seconds=60)
+@pytest.mark.timeout(400)
+def test_a_restarted_api_server_changes_neither(own_scene: Scene) -> None:
+    scene, plane = own_scene, own_scene.plane
+    assert isinstance(plane, ControlPlane)
+    with Recorder(scene.world) as recorder:
+        operator = scene.operator()
+        operator.wait_leading()
+        scene.stage(versions=3)
+        scene.apply(plan=m.steps(25, 50, duration="5s"), validations=[CHECK])
+        for weight in (25, 50):
+            scene.at_weight(weight, seconds=90)
+            plane.restart("kube-apiserver")
+        scene.world.until_phase("Succeeded", seconds=120)
+        roll_back(scene, seconds=120)
+        expect_the_end(scene, seconds=120)
+        expect_a_clean_history(recorder)

@@ -15,6 +15,7 @@ FILES: Final = {
     "operator/test_operator_metrics.py": COUNTS,
     "operator/test_operator_replicas.py": OWN_CRASHES,
     "operator/test_operator_stale.py": OWN_PROXY,
+    "operator/test_operator_write_order.py": OWN_PROXY,
     "scenarios/test_acceptance_kills.py": OWN_CRASHES,
     "scenarios/test_acceptance_leaders.py": OWN_CRASHES,
     "scenarios/test_acceptance_rights.py": "a right that is lost before the first list is another test",
