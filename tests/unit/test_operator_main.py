@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -20,6 +21,7 @@ from modelrollout.cluster.leader_election import Leadership
 from modelrollout.operator import app as parts
 from modelrollout.operator import main
 from modelrollout.operator.deadline import REST_SECONDS
+from modelrollout.operator.handlers import Connector
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.settings import load_settings
 from tests.support.fake_kube import FakeKube
@@ -177,3 +179,15 @@ async def test_a_part_that_fails_stops_kopf_and_one_that_does_not_end_is_not_wai
     assert app.failed
     assert "The task failing ended" in caplog.text
     assert told[-1] == "closed", "a failure leaves the exit code of the deadline as it is"
+
+
+async def test_what_uvloop_raises_for_a_reused_socket_is_a_connection_that_kopf_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def reused(*_: Any, **__: Any) -> None:
+        raise RuntimeError("File descriptor 9 is used by transport")
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", reused)
+    async with aiohttp.ClientSession(connector=Connector()) as session:
+        with pytest.raises(aiohttp.ClientConnectionError, match="is used by transport"):
+            await session.get("http://127.0.0.1:9")
