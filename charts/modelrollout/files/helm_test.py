@@ -20,7 +20,7 @@ LEADS = re.compile(r"^modelrollout_leader 1(\.0)?$", re.MULTILINE)
 
 
 def answer(path: str) -> str:
-    """What the operator says at `path`, asked again for as long as it is not ready."""
+    """Return what the operator says at `path`, asked again for as long as it is not ready."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -46,7 +46,7 @@ def wait_for_a_leader() -> None:
 
 
 def main() -> None:
-    """Prints a line for each thing that was proved; ends with 1 at the first that is not so."""
+    """Print a line for each thing that was proved; end with 1 at the first that is not so."""
     print("passed  the operator is ready:", answer("/readyz"))
     wait_for_a_leader()
     print("passed  one of its replicas leads")

@@ -83,17 +83,17 @@ class Manifest:
     sha256: str = ""
 
     def has(self, file: str) -> bool:
-        """Whether the artefacts contain ``file``."""
+        """Tell whether the artefacts contain ``file``."""
         return file in self.files
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one JSON form that digests are taken of: sorted keys, no spaces, UTF-8."""
+    """Return the one JSON form that digests are taken of: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
+    """Return hexadecimal SHA-256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -134,7 +134,10 @@ def read_npz(path: Path, names: Mapping[str, int]) -> dict[str, NDArray[Any]]:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Path:
-    """Digest every file in ``directory`` but the manifest, and write ``manifest.json``; returns its path."""
+    """Return digest every file in ``directory`` but the manifest, and write ``manifest.json``.
+
+    Returns its path.
+    """
     files = {
         path.relative_to(directory).as_posix(): sha256_of(path)
         for path in sorted(directory.rglob("*"))

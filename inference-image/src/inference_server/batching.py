@@ -110,7 +110,7 @@ class Batcher(Generic[Answer]):
             task.add_done_callback(partial(self._finish, loop, batch, time.monotonic()))
 
     def _take(self) -> list[_Waiting[Answer]]:
-        """The next requests for one call, without those that were given up or waited for too long."""
+        """Return the next requests for one call, without those that were given up or waited for too long."""
         batch: list[_Waiting[Answer]] = []
         size = 0
         now = time.monotonic()

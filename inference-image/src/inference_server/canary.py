@@ -13,7 +13,7 @@ BUCKETS: Final = 10_000
 
 
 def bucket(user: str) -> int:
-    """The bucket of a user, 0..9,999.
+    """Return the bucket of a user, 0..9,999.
 
     The first four bytes of SHA-1 of the UTF-8 id, big-endian, modulo 10,000.
 
@@ -25,7 +25,7 @@ def bucket(user: str) -> int:
 
 
 def on_candidate(user: str, weight: float) -> bool:
-    """Whether a user is on the candidate at a weight in per cent (0..100, down to a hundredth).
+    """Tell whether a user is on the candidate at a weight in per cent (0..100, down to a hundredth).
 
     A user who is on the candidate stays there as the weight rises.
     """

@@ -32,7 +32,7 @@ _COMMANDS: Final[Rows] = {
 
 @click.group(cls=LazyGroup, rows=lambda: _COMMANDS)
 def main() -> None:
-    """Serves models over HTTP and exports the metrics that a ModelRollout needs."""
+    """Serve models over HTTP and exports the metrics that a ModelRollout needs."""
 
 
 if __name__ == "__main__":

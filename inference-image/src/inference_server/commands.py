@@ -48,7 +48,7 @@ class LazyGroup(click.Group):
 
 
 def _of_kinds(attribute: str) -> Rows:
-    """The commands that kinds have for one purpose."""
+    """Return the commands that kinds have for one purpose."""
     # Not every command needs the kinds, and with them numpy.
     from inference_server.predictors.kinds import all_kinds  # noqa: PLC0415
 

@@ -88,7 +88,7 @@ def mask(text: str) -> str:
 
 
 def logged_text(text: str, *, limit: int = LOGGED_CHARACTERS) -> str:
-    """What may be stored of ``text``: masked first, then cut to ``limit`` characters, on one line.
+    """Return what may be stored of ``text``: masked first, then cut to ``limit`` characters, on one line.
 
     Cutting first would leave halves of addresses that no pattern recognises. A placeholder that the cut would
     split is left out as a whole.
@@ -122,7 +122,7 @@ def _is_iban(candidate: str) -> bool:
 
 
 def _holds_card(candidate: str) -> bool:
-    """Whether neighbouring groups of digits form a card number; an expiry date may stand beside it."""
+    """Tell whether neighbouring groups of digits form a card number; an expiry date may stand beside it."""
     groups = _GROUP.findall(candidate)
     for start in range(len(groups)):
         digits = ""

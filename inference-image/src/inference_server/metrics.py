@@ -134,7 +134,7 @@ class ServerMetrics:
         return ModelMetrics(self, identity, info)
 
     def page(self) -> bytes:
-        """The page that Prometheus scrapes, in its text format."""
+        """Return the page that Prometheus scrapes, in its text format."""
         return generate_latest(self.registry)
 
 
@@ -192,7 +192,7 @@ class ModelMetrics:
             families.rules.labels(*ids, prediction.rule).inc()
 
     def accepts(self, prediction: Prediction) -> bool:
-        """Whether a client may act on the prediction: confident, and not answered by the last resort."""
+        """Tell whether a client may act on the prediction: confident, and not answered by the last resort."""
         return not prediction.low_confidence and prediction.route != self.families.label_sets.last_resort
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:

@@ -44,7 +44,7 @@ class LogRecord:
     source: str
 
     def to_json(self) -> str:
-        """The line that is written: masked, cut, without a line break."""
+        """Return the line that is written: masked, cut, without a line break."""
         prediction = self.prediction
         fields: dict[str, Any] = {
             "ts": self.at.isoformat(timespec="milliseconds"),
@@ -87,7 +87,7 @@ class StreamSink:
         sys.stdout.flush()
 
     def close(self) -> None:
-        """Standard output stays open."""
+        """Do nothing: standard output stays open."""
 
 
 class DailyFileSink:

@@ -59,7 +59,7 @@ def list_runs(root: Path, as_json: bool) -> None:
 @_registry
 @click.argument("run_id", required=False)
 def show(root: Path, run_id: str | None) -> None:
-    """The manifest of a run (by default latest) and the history of swaps, as JSON."""
+    """Print the manifest of a run (by default latest) and the history of swaps, as JSON."""
     store = RunStore(root)
     try:
         name = run_id or store.latest()

@@ -71,7 +71,7 @@ class RunStore:
     root: Path
 
     def path(self, run_id: str) -> Path:
-        """Where a run is.
+        """Return where a run is.
 
         Raises:
             RegistryError: there is none of that name.
@@ -83,12 +83,12 @@ class RunStore:
         return path
 
     def latest(self) -> str | None:
-        """The run that ``latest`` names."""
+        """Return the run that ``latest`` names."""
         link = self.root / LATEST
         return link.readlink().name if link.is_symlink() else None
 
     def runs(self) -> list[Run]:
-        """Every run, the newest first."""
+        """Return every run, the newest first."""
         directory = self.root / RUNS
         found: list[tuple[float, Run]] = []
         latest = self.latest()
@@ -105,7 +105,7 @@ class RunStore:
         return [run for _, run in sorted(found, key=lambda pair: -pair[0])]
 
     def history(self) -> list[dict[str, Any]]:
-        """Every swap, the oldest first."""
+        """Return every swap, the oldest first."""
         path = self.root / HISTORY
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         records = []
@@ -133,7 +133,7 @@ class RunStore:
             return target
 
     def work(self) -> Path:
-        """A directory on the same file system, where artefacts are made before they are added.
+        """Return a directory on the same file system, where artefacts are made before they are added.
 
         Raises:
             RegistryError: it cannot be written.
@@ -178,7 +178,7 @@ class RunStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time; problems of the file system become sentences."""
+        """Yield one writer at a time; problems of the file system become sentences."""
         try:
             (self.root / RUNS).mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -123,7 +123,7 @@ class Settings:
 
 
 def default_workers() -> int:
-    """The processor cores this process may use (its affinity and, under cgroups, its CPU limit), 1..4.
+    """Return the processor cores this process may use (its affinity and, under cgroups, its CPU limit), 1..4.
 
     A limit of half a core still gives one worker; more than four fight over the interpreter's lock.
     """
@@ -186,7 +186,7 @@ class _Reader:
         return raw.rstrip("/")
 
     def token_file(self) -> Path | None:
-        """The file of the admin token, which must hold one; without a file there is no admin port."""
+        """Return the file of the admin token, which must hold one; without a file there is no admin port."""
         if self.optional("INFERENCE_RELOAD_TOKEN_FILE"):
             raise SettingsError(
                 "INFERENCE_RELOAD_TOKEN_FILE",

@@ -39,7 +39,7 @@ class ShadowJob:
     version: str
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the comparison."""
+        """Return the body of the comparison."""
         return {
             "request_id": self.request_id,
             "version": self.version,
@@ -71,7 +71,7 @@ class Breaker:
         return self._failures >= self._limit
 
     def allows(self) -> bool:
-        """Whether to try now; while open, at most once a pause."""
+        """Tell whether to try now; while open, at most once a pause."""
         if not self.open:
             return True
         now = self._clock()

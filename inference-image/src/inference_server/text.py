@@ -78,6 +78,7 @@ def _spell_symbols(text: str) -> str:
 
 def normalise(text: str) -> str:
     """Return ``text`` as every route sees it: one line, at most :data:`MAX_CHARACTERS` characters.
+
     Idempotent.
 
     Accepts any string, lone surrogates and control characters included; never raises.
@@ -93,5 +94,5 @@ def normalise(text: str) -> str:
 
 
 def encoder_input(text: str) -> str:
-    """The string that an encoder reads for ``text``: normalised, with the prefix of the E5 family."""
+    """Return the string that an encoder reads for ``text``: normalised, with the prefix of the E5 family."""
     return QUERY_PREFIX + normalise(text)

@@ -93,8 +93,9 @@ class ControlPlane(Cluster):
         return ClusterState(self.directory).log(component)
 
     def restart(self, component: str, *more: str) -> None:
-        """Kill one of its processes and start it again with the same arguments and these; waits for the API
-        server.
+        """Kill one of its processes and start it again with the same arguments and these.
+
+        Waits for the API server.
         """
         state = ClusterState.load(self.directory)
         old = next((record for record in state.running() if record.name == component), None)

@@ -102,7 +102,7 @@ def token_key(directory: Path) -> KeyPair:
 
 
 def write_kubeconfig(path: Path, *, server: str, ca: Path, client: KeyPair, context: str) -> Path:
-    """A kubeconfig with everything inside (also valid YAML: it is JSON), readable by its owner only."""
+    """Return a kubeconfig with everything inside (JSON, so also valid YAML)."""
 
     def inline(file: Path) -> str:
         return base64.b64encode(file.read_bytes()).decode()

@@ -1,5 +1,6 @@
-"""Status, metrics, masking, comparisons: what operators and other servers ask. Nothing here changes what
-serves; that is in ``api.control``.
+"""Status, metrics, masking, comparisons: what operators and other servers ask.
+
+Nothing here changes what serves; that is in ``api.control``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from inference_server.shadow import COMPARE_PATH, ShadowJob
 
 
 def router(service: InferenceService) -> APIRouter:
-    """The paths of this module."""
+    """Return the paths of this module."""
     routes = APIRouter()
     _add_model(routes, service)
     _add_operations(routes, service)
@@ -45,12 +46,12 @@ def _add_model(routes: APIRouter, service: InferenceService) -> None:
         responses={503: {"model": ErrorBody, "description": "No model is loaded yet."}},
     )
     async def status() -> ModelStatus:
-        """The model that serves, and how the server is set up."""
+        """Return the model that serves, and how the server is set up."""
         return model_status(service)
 
 
 def model_status(service: InferenceService) -> ModelStatus:
-    """What serves, and how the server is set up."""
+    """Return what serves, and how the server is set up."""
     current = service.registry.current
     info, settings = current.predictor.info, service.settings
     return ModelStatus(
@@ -84,7 +85,7 @@ def _add_operations(routes: APIRouter, service: InferenceService) -> None:
         responses={503: {"model": Ready, "description": "A model is being loaded."}},
     )
     async def startup(response: Response) -> Ready:
-        """Whether the first model has been loaded; stays so while the server drains."""
+        """Tell whether the first model has been loaded; stays so while the server drains."""
         if service.registry.loaded:
             return Ready(ready=True, state=service.state.value)
         response.status_code = 503
@@ -93,7 +94,7 @@ def _add_operations(routes: APIRouter, service: InferenceService) -> None:
 
     @routes.get("/metrics", tags=["operations"], response_class=Response)
     async def metrics() -> Response:
-        """The metrics contract, for Prometheus."""
+        """Return the metrics contract, for Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
     @routes.post(
@@ -128,7 +129,7 @@ def _add_shadow(routes: APIRouter, service: InferenceService) -> None:
 
     @routes.get("/shadow/disagreements", tags=["shadow"], responses={422: {"model": ErrorBody}})
     async def disagreements(limit: Annotated[int, Query(ge=0, le=100_000)] = 100) -> DisagreementsResponse:
-        """The last texts (masked) on which both servers disagreed."""
+        """Return the last texts (masked) on which both servers disagreed."""
         return DisagreementsResponse(
             total=service.disagreements.total, items=service.disagreements.newest(limit)
         )

@@ -21,7 +21,7 @@ DESCRIPTION = "Serves a model: plain JSON, and the Open Inference Protocol v2 ov
 
 
 def create_app(settings: Settings, kind: PredictorKind, loader: Loader | None = None) -> FastAPI:
-    """An application that loads its model in the background once it runs; see ``app.state.service``.
+    """Return an application that loads its model in the background once it runs; see ``app.state.service``.
 
     Args:
         settings: of the process.

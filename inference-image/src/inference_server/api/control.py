@@ -28,7 +28,7 @@ _RELOAD_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def create_control_app(service: InferenceService) -> FastAPI:
-    """The application of the admin port."""
+    """Return the application of the admin port."""
     app = FastAPI(
         title="inference-server admin",
         version=__version__,

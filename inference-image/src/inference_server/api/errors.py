@@ -28,7 +28,7 @@ _MAX_DETAILS: Final = 10
 
 
 def body(message: str, *, status: int, details: list[str] | None = None) -> JSONResponse:
-    """An error response."""
+    """Return an error response."""
     content = ErrorBody(error=message, details=details).model_dump(exclude_none=True)
     return JSONResponse(content, status_code=status)
 

@@ -21,7 +21,7 @@ CLIENT_GONE: Final = 499
 
 
 def is_counted(method: str, path: str, prediction_paths: Container[str]) -> bool:
-    """Whether a request asks for predictions and counts in ``model_requests_total``.
+    """Tell whether a request asks for predictions and counts in ``model_requests_total``.
 
     ``prediction_paths`` are the kind's own, beside those that every kind has.
     """
@@ -128,13 +128,13 @@ class FrameMiddleware:
 
 
 def _as_json(scope: Scope) -> Scope:
-    """Every body is JSON here, also when ``curl -d`` calls it a form."""
+    """Return every body is JSON here, also when ``curl -d`` calls it a form."""
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
     return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """A receive channel that gives the body that was read already, then what comes after it."""
+    """Return a receive channel that gives the body that was read already, then what comes after it."""
     given = False
 
     async def replayed() -> Message:
@@ -148,7 +148,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def _answer(send: Send, code: int, message: str) -> None:
-    """An error of this module's own; the connection is closed, for unread bytes may follow."""
+    """Answer with an error of this module; the connection is closed, for unread bytes may follow."""
     body = json.dumps({"error": message}).encode()
     headers = [
         (b"content-type", b"application/json"),

@@ -22,6 +22,6 @@ ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def request_id(request: Request) -> str:
-    """The client's own ``x-request-id`` if it is a plain one, else a new one."""
+    """Return the client's own ``x-request-id`` if it is a plain one, else a new one."""
     given = request.headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

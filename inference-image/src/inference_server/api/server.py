@@ -99,7 +99,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_asked = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the base class's
-        """Called as a signal handler; only sets flags that the next tick reads."""
+        """Note a signal: set flags that the next tick reads."""
         if sig == signal.SIGTERM and not self._drain_asked:
             self._drain_asked = True
             self._service.drain()
@@ -122,7 +122,7 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Runs ten times a second."""
+        """Run ten times a second."""
         now = asyncio.get_running_loop().time()
         if self._service.failure is not None:
             self.should_exit = True
@@ -137,7 +137,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def build_server(settings: Settings, kind: PredictorKind, loader: Loader | None = None) -> DrainingServer:
-    """A server that is ready to run."""
+    """Return a server that is ready to run."""
     app = create_app(settings, kind, loader)
     service: InferenceService = app.state.service
     control = None

@@ -49,7 +49,7 @@ _INFER_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def router(service: InferenceService) -> APIRouter:
-    """The paths of this module."""
+    """Return the paths of this module."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
     _add_health(routes, service)
     _add_models(routes, service)
@@ -64,12 +64,12 @@ def _add_health(routes: APIRouter, service: InferenceService) -> None:
 
     @routes.get("/health/live")
     async def live() -> Live:
-        """The process answers; also while it loads a model or drains."""
+        """Return the process answers; also while it loads a model or drains."""
         return Live(live=True)
 
     @routes.get("/health/ready", responses={503: {"model": Ready, "description": "Send no requests here."}})
     async def ready(response: Response) -> Ready:
-        """Whether requests should be sent here: a model is loaded and the server is not ending."""
+        """Tell whether requests should be sent here: a model is loaded and the server is not ending."""
         state = service.state
         if state is State.SERVING:
             return Ready(ready=True, state=state.value)
@@ -94,13 +94,13 @@ def _add_models(routes: APIRouter, service: InferenceService) -> None:
         "/models/{name}/versions/{version}", responses=_NOT_FOUND, operation_id="model_version_metadata"
     )
     async def model_metadata(name: str, version: str | None = None) -> ModelMetadata:
-        """What the model takes and gives."""
+        """Return what the model takes and gives."""
         return _describe(find(name, version), service.kind)
 
     @routes.get("/models/{name}/ready", responses=_NOT_FOUND)
     @routes.get("/models/{name}/versions/{version}/ready", responses=_NOT_FOUND, operation_id="version_ready")
     async def model_ready(name: str, response: Response, version: str | None = None) -> ModelReady:
-        """Whether the model answers and the server is not ending."""
+        """Tell whether the model answers and the server is not ending."""
         find(name, version)
         is_ready = service.state is State.SERVING
         response.status_code = 200 if is_ready else 503
@@ -178,7 +178,7 @@ def _wanted(body: InferRequest) -> list[str]:
 
 
 def _texts(tensor: InferInput) -> Sequence[str]:
-    """The texts of a tensor of shape [n] or [n, 1].
+    """Return the texts of a tensor of shape [n] or [n, 1].
 
     Raises:
         InvalidInputError: the data are no texts, or not as many as the shape says.

@@ -60,7 +60,7 @@ def _from_hub(identifier: str, base: Path) -> Path:
 
 
 def _beside(graph: Path, root: Path) -> Path:
-    """A directory that joins a graph with the tokenizer one level above it."""
+    """Return a directory that joins a graph with the tokenizer one level above it."""
     joined = root / ".joined"
     joined.mkdir(exist_ok=True)
     for source, name in ((graph / MODEL_FILE, MODEL_FILE), (root / TOKENIZER_FILE, TOKENIZER_FILE)):

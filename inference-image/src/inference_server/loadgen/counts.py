@@ -49,7 +49,7 @@ class Counts:
             self._keep_every *= 2
 
     def to_json(self, *, elapsed: float) -> dict[str, Any]:
-        """All of it, with quantiles in milliseconds."""
+        """Return all of it, with quantiles in milliseconds."""
         ordered = sorted(self.latencies)
         return {
             "elapsed_seconds": round(elapsed, 2),

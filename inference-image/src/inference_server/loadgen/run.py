@@ -57,7 +57,7 @@ class LoadGenerator:
         self._stop.set()
 
     def snapshot(self) -> dict[str, Any]:
-        """The counts up to now."""
+        """Return the counts up to now."""
         return self.counts.to_json(elapsed=time.monotonic() - self._started)
 
     async def run(self) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class ItemCodec:
 
 
 def _observe_nothing(metrics: ModelMetrics, prediction: Prediction) -> None:
-    """The contract's own series say it all."""
+    """Return no series: those of the contract are enough."""
 
 
 def _no_limits(schemas: dict[str, Any], settings: Settings) -> None:
@@ -159,13 +159,13 @@ class PredictorKind:
         return str(path), list(bodies)
 
     def load_suites(self) -> Mapping[str, Suite]:
-        """Its validation suites by name."""
+        """Return its validation suites by name."""
         suites: Mapping[str, Suite] = {} if self.suites is None else resolve(self.suites)
         return suites
 
 
 def find_kind(name: str) -> PredictorKind | None:
-    """The kind of a name, or ``None`` when the table has no such row."""
+    """Return the kind of a name, or ``None`` when the table has no such row."""
     module = table.KINDS.get(name)
     if module is None:
         return None
@@ -174,12 +174,12 @@ def find_kind(name: str) -> PredictorKind | None:
 
 
 def all_kinds() -> list[PredictorKind]:
-    """Every kind of the table, in its order."""
+    """Return every kind of the table, in its order."""
     return [resolve(f"{module}:KIND") for module in table.KINDS.values()]
 
 
 def kind_of(directory: Path) -> PredictorKind:
-    """The kind of the artefacts in a directory; nothing is verified yet.
+    """Return the kind of the artefacts in a directory; nothing is verified yet.
 
     Raises:
         ArtifactError: there is no manifest that can be read, or this server does not know its kind.

@@ -67,7 +67,7 @@ class BertConfig:
         )
 
     def as_dict(self) -> dict[str, int | float]:
-        """The fields as plain numbers, for JSON."""
+        """Return the fields as plain numbers, for JSON."""
         return asdict(self)
 
 
@@ -155,8 +155,9 @@ def _drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def embed(embeddings: Layer, ids: jax.Array, config: BertConfig) -> jax.Array:
-    """Token, position and type embeddings, normalised: ``(batch, length)`` ids to ``(batch, length,
-    hidden)``.
+    """Token, position and type embeddings, normalised.
+
+    ``(batch, length)`` ids to ``(batch, length, hidden)``.
     """
     x = embeddings["word"][ids] + embeddings["position"][: ids.shape[1]] + embeddings["type"][0]
     return _norm(x, embeddings["norm"], config.epsilon)
@@ -209,6 +210,6 @@ def pool(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def encode(params: Params, ids: jax.Array, mask: jax.Array, config: BertConfig) -> jax.Array:
-    """Unit-length embeddings ``(batch, hidden)`` of token ids ``(batch, length)``, in float32."""
+    """Return unit-length embeddings ``(batch, hidden)`` of token ids ``(batch, length)``, in float32."""
     hidden = transformer(embed(params["embeddings"], ids, config), mask, params["layers"], config)
     return pool(hidden, mask)

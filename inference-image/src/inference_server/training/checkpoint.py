@@ -27,7 +27,7 @@ class Checkpoint:
 
 
 def is_trainable(directory: Path) -> bool:
-    """Whether ``directory`` holds weights that can be fine-tuned, not only a graph to run."""
+    """Tell whether ``directory`` holds weights that can be fine-tuned, not only a graph to run."""
     return (directory / WEIGHTS_FILE).is_file() and (directory / CONFIG_FILE).is_file()
 
 

@@ -69,8 +69,9 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finetuned:
-    """What fine-tuning gives: the encoder, the classifier on unit-length embeddings, and dev macro-F1 by
-    epoch.
+    """What fine-tuning gives.
+
+    The encoder, the classifier on unit-length embeddings, and dev macro-F1 by epoch.
     """
 
     params: Params
@@ -158,7 +159,7 @@ class _Trainer:
         return self._hidden(learned, ids, mask, None)
 
     def embed_all(self, learned: Params, rows: Tokens) -> NDArray[np.float32]:
-        """Unit-length embeddings ``(rows, hidden)`` without dropout."""
+        """Return unit-length embeddings ``(rows, hidden)`` without dropout."""
         result = np.zeros((len(rows.ids), self.config.hidden), np.float32)
         order = np.argsort([bucket(len(ids)) for ids in rows.ids], kind="stable")
         done = 0
@@ -178,7 +179,7 @@ def _class_weights(labels: NDArray[np.int32], classes: int, power: float) -> NDA
 
 
 def _schedule(step: int, total: int) -> float:
-    """Share of the peak rate: a linear rise over 6 % of the steps, then a linear fall to 2 %."""
+    """Return share of the peak rate: a linear rise over 6 % of the steps, then a linear fall to 2 %."""
     rise = max(1, round(0.06 * total))
     if step < rise:
         return (step + 1) / rise
@@ -257,9 +258,7 @@ class _Run:
         self._judge(epoch)
 
     def _corrupt(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """Replace some word pieces by ``[MASK]`` (id 103 of the BERT vocabularies), never the ends of a
-        text.
-        """
+        """Replace some word pieces by ``[MASK]`` (id 103 of BERT's vocabularies), never a text's ends."""
         share = self.trainer.settings.token_dropout
         if share <= 0.0 or self.trainer.config.vocabulary <= 103:
             return batch

@@ -64,7 +64,10 @@ def _embeddings(graph: _Graph, embeddings: Layer, config: BertConfig) -> str:
 
 
 def _mask(graph: _Graph) -> tuple[str, str]:
-    """The mask as float, and as what is added to attention scores: 0 at tokens, very low at padding."""
+    """Return the mask as float, and as what is added to attention scores.
+
+    0 at tokens, very low at padding.
+    """
     mask = graph.op("Cast", ["attention_mask"], "mask.float", to=TensorProto.FLOAT)
     one = graph.constant("mask.one", np.asarray(1.0, np.float32))
     low = graph.constant("mask.low", np.asarray(-1e9, np.float32))
@@ -147,8 +150,9 @@ def build_model(params: Params, config: BertConfig) -> Any:
 
 
 def write_onnx(params: Params, config: BertConfig, path: Path, *, int8: bool) -> None:
-    """Write the encoder to ``path``; with ``int8``, weights as 8-bit integers and activations quantised as
-    they come.
+    """Write the encoder to ``path``.
+
+    With ``int8``, weights as 8-bit integers and activations quantised as they come.
     """
     model = build_model(params, config)
     if not int8:

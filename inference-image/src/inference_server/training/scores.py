@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 
 def confusion(truth: NDArray[Any], answer: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """Counts ``(classes, classes)``: rows are the truth, columns the answers."""
+    """Count ``(classes, classes)``: rows are the truth, columns the answers."""
     flat = np.asarray(truth, np.int64) * classes + np.asarray(answer, np.int64)
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 
 def f1_by_class(truth: NDArray[Any], answer: NDArray[Any], classes: int) -> NDArray[np.float64]:
-    """F1 of each class ``(classes,)``; 0 for a class that neither occurs nor is answered."""
+    """Return F1 of each class ``(classes,)``; 0 for a class that neither occurs nor is answered."""
     table = confusion(truth, answer, classes).astype(np.float64)
     hits = np.diag(table)
     total = table.sum(axis=0) + table.sum(axis=1)

@@ -36,15 +36,16 @@ class Batch:
 
 
 def bucket(length: int) -> int:
-    """The padded length that a row of ``length`` tokens gets."""
+    """Return the padded length that a row of ``length`` tokens gets."""
     return next((limit for limit in LENGTHS if length <= limit), LENGTHS[-1])
 
 
 def batches(
     rows: Tokens, order: NDArray[np.int64], size: int, fine_size: int, class_weights: NDArray[np.float32]
 ) -> Iterator[Batch]:
-    """Batches of equal padded length, each filled from ``order``; the last of a length is topped up with
-    weight 0.
+    """Yield batches of equal padded length, each filled from ``order``.
+
+    The last of a length is topped up with weight 0.
     """
     by_length: dict[int, list[int]] = {}
     for index in order:

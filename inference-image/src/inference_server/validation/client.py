@@ -47,7 +47,7 @@ class Client:
             time.sleep(min(0.5, max(0.0, ends - time.monotonic()) + 0.01))
 
     def kind(self) -> str:
-        """The kind of predictor that the server says it serves."""
+        """Return the kind of predictor that the server says it serves."""
         try:
             response = self.http.get("/model/status")
             response.raise_for_status()
@@ -57,11 +57,11 @@ class Client:
         return str(response.json().get("kind", DEFAULT_KIND))
 
     def mask(self, text: str) -> dict[str, Any]:
-        """The text as the server masks it, and as it would log it."""
+        """Return the text as the server masks it, and as it would log it."""
         return self.post("/pii/mask", {"text": text})
 
     def metrics(self) -> str:
-        """The page that Prometheus scrapes."""
+        """Return the page that Prometheus scrapes."""
         try:
             response = self.http.get("/metrics")
             response.raise_for_status()
@@ -77,7 +77,7 @@ class Client:
         return None if response.status_code == 200 else f"HTTP {response.status_code} {response.text[:200]}"
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """What the server answers to a JSON body; an overloaded server is asked again."""
+        """Return what the server answers to a JSON body; an overloaded server is asked again."""
         attempts = 3
         for attempt in range(attempts):
             try:

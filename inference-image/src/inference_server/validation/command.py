@@ -28,7 +28,7 @@ class ValidateGroup(click.Group):
         return [*_summaries(), *_further()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of a suite, or one that a kind brings."""
+        """Return the command of a suite, or one that a kind brings."""
         summary = _summaries().get(cmd_name)
         if summary is not None:
             return _suite_command(cmd_name, summary)
@@ -46,7 +46,7 @@ def validate() -> None:
 
 
 def _summaries() -> dict[str, str]:
-    """What each suite is for, by name; a name that several kinds have gets a sentence for each."""
+    """Return what each suite is for, by name; a name that several kinds have gets a sentence for each."""
     found: dict[str, list[str]] = {}
     for suites in (*(kind.load_suites() for kind in all_kinds()), SUITES):
         for name, suite in suites.items():
@@ -59,7 +59,7 @@ def _further() -> Mapping[str, str]:
 
 
 def _find(name: str, client: Client) -> Suite:
-    """The suite of this name that fits the server.
+    """Return the suite of this name that fits the server.
 
     Raises:
         UnreachableError: the kind that it serves has none, or is not known here.

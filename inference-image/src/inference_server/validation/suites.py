@@ -33,7 +33,7 @@ class Result:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """One line."""
+        """Return one line."""
         body = {
             "suite": self.suite,
             "passed": self.passed,
@@ -46,7 +46,7 @@ class Result:
 
 
 def load_cases(name: str, *, package: str = "inference_server.validation") -> list[dict[str, Any]]:
-    """The cases of ``data/<name>.json`` in ``package``."""
+    """Return the cases of ``data/<name>.json`` in ``package``."""
     file = resources.files(package) / "data" / f"{name}.json"
     cases = json.loads(file.read_text(encoding="utf-8"))["cases"]
     assert isinstance(cases, list)

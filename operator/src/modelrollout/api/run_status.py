@@ -12,6 +12,7 @@ NAME_LENGTH = 253
 
 
 def message_field(text: str) -> Any:
+    """Return a field for a sentence with that description, empty by default."""
     return Field(default="", description=text)
 
 

@@ -101,7 +101,7 @@ class BacktestReport:
         return None
 
     def firings_by_step(self, name: str) -> dict[int | None, int]:
-        """How often a criterion fired in each stretch of the plan, by step index (None: observation)."""
+        """Return how often a criterion fired in each stretch of the plan, by step index (None: observing)."""
         counts: dict[int | None, int] = {span.index: 0 for span in self.plan}
         course = next(each.candidate for each in self.criteria if each.name == name)
         for firing in course.firings if course else ():

@@ -1,6 +1,10 @@
 """What one criterion measured over a past range, tick by tick.
 
 Read from Prometheus in as few requests as it allows.
+
+Read from Prometheus in as few requests as it allows.
+
+Read from Prometheus in as few requests as it allows.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ def explain(target: Target, name: str) -> None:
 @click.option("--full", is_flag=True, help=VERBS[Verb.PROMOTE_FULL])
 @click.pass_obj
 def promote(target: Target, name: str, full: bool) -> None:
+    """Promote by a step, or in full."""
     _command(target, name, Verb.PROMOTE_FULL if full else Verb.PROMOTE)
 
 

@@ -61,7 +61,10 @@ HOLD_ENDS: Final = {
 
 
 def hold(item: Mapping[str, Any], now: datetime) -> str | None:
-    """What a held run waits for, since when, and what ends the hold; None where the run is not held."""
+    """Return what a held run waits for, since when, and what ends the hold.
+
+    None where the run is not held.
+    """
     spec, status = item.get("spec") or {}, item.get("status") or {}
     held = status.get("hold")
     if not held:
@@ -82,7 +85,7 @@ def hold(item: Mapping[str, Any], now: datetime) -> str | None:
 
 
 def _seconds(text: object) -> float | None:
-    """The length of a duration of the spec; None where it is absent or this version cannot read it."""
+    """Return the length of a duration of the spec; None where it is absent or this version cannot read it."""
     try:
         return parse_duration(str(text)) if text else None
     except ValueError:

@@ -1,5 +1,6 @@
-"""What the operator sees of the cluster: one informer a kind and the questions it asks of them, all answered
-from memory.
+"""What the operator sees of the cluster.
+
+One informer a kind and the questions it asks of them, all answered from memory.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ AUTOSCALERS: Final = Source(
 
 
 class ClusterCache:
-    """Compact caches of Deployments and their ReplicaSets, EndpointSlices, Services, Jobs, autoscalers and
-    parked pods.
+    """Compact caches of all kinds that are watched.
+
+    Deployments, slices, Services, Jobs, autoscalers, pods.
     """
 
     def __init__(self, api: FencedApi, *, namespaces: Sequence[str | None], listener: Listener) -> None:
@@ -108,26 +110,29 @@ class ClusterCache:
         self.autoscalers = informer(AUTOSCALERS, self._autoscaler_changed)
 
     async def run(self, *, relist: float = RELIST_SECONDS) -> None:
-        """Keeps everything up to date until cancelled."""
+        """Keep everything up to date until cancelled."""
         await asyncio.gather(*(informer.run(relist) for informer in self.informers), self._watch_freshness())
 
     async def wait_synced(self) -> None:
-        """Returns once every kind has been listed."""
+        """Return once every kind has been listed."""
         for informer in self.informers:
             await informer.synced.wait()
 
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
-        """What of a namespace (None: of any) may be out of date: a clause for each kind, `kind: why`."""
+        """Return what of a namespace (None: of any) may be out of date.
+
+        A clause for each kind, `kind: why`.
+        """
         found = ((informer.plural, informer.stale(namespace)) for informer in self.informers)
         return tuple(f"{plural}: {why}" for plural, why in found if why)
 
     def missing(self) -> tuple[str, ...]:
-        """The kinds that have never been listed, each with why if that is known."""
+        """Return the kinds that have never been listed, each with why if that is known."""
         waiting = [informer for informer in self.informers if not informer.synced.is_set()]
         return tuple(f"{i.plural}: {i.stale()}" if i.stale() else i.plural for i in waiting)
 
     async def _watch_freshness(self) -> None:
-        """Says when what is known goes out of date, and when it is current again."""
+        """Say when what is known goes out of date, and when it is current again."""
         before: tuple[str, ...] = ()
         while True:
             await asyncio.sleep(FRESHNESS_SECONDS)
@@ -154,18 +159,18 @@ class ClusterCache:
         )
 
     def has_slices(self, namespace: str, service: str) -> bool:
-        """Whether the endpoint controller has looked at the Service yet."""
+        """Tell whether the endpoint controller has looked at the Service yet."""
         return (namespace, service) in self._slices_of
 
     def endpoints(self, namespace: str, service: str) -> ReadyEndpoints:
-        """All ready endpoints of the Service; none where there is no such Service."""
+        """Return all ready endpoints of the Service; none where there is no such Service."""
         view = self.services.get(namespace, service)
         slices = self._slices_of.get((namespace, service), {}).values() if view is not None else ()
         ports = view.ports if view is not None else ()
         return count(slices, ports, lambda pod: self._deployment_of(namespace, pod))
 
     async def read_endpoints(self, namespace: str, service: str) -> None:
-        """Asks the API server for the endpoints of the Service, whatever the watch told.
+        """Ask the API server for the endpoints of the Service, whatever the watch told.
 
         Raises:
             ApiError: It did not answer. A refusal counts as a watch that is not relied on, and is not raised.
@@ -184,7 +189,7 @@ class ClusterCache:
         return {name: found.get(name, 0) for name in deployments}
 
     def replica_sets_of(self, namespace: str, deployment: str) -> tuple[str, ...]:
-        """Names of the ReplicaSets that the Deployment controls, sorted."""
+        """Return names of the ReplicaSets that the Deployment controls, sorted."""
         seen = self.deployments.get(namespace, deployment)
         found = self._sets.of(namespace, deployment) if seen is not None else ()
         return tuple(sorted(v.name for v in found if seen is not None and v.deployment_uid == seen.uid))
@@ -194,7 +199,10 @@ class ClusterCache:
         return tuple(sorted(self._sets.namesakes(namespace, deployment)))
 
     def _deployment_of(self, namespace: str, pod: str) -> str | None:
-        """The Deployment that controls the pod's ReplicaSet; None for none, and where names leave a doubt."""
+        """Return the Deployment that controls the pod's ReplicaSet.
+
+        None for none, and where names leave a doubt.
+        """
         owners = self._sets.owners(namespace, pod)
         if len(owners) != 1:
             return None
@@ -203,11 +211,11 @@ class ClusterCache:
         return name if seen is not None and seen.uid == uid else None
 
     def parked_of(self, namespace: str, rollout: str) -> tuple[ParkedView, ...]:
-        """Pods of that rollout's Deployments that run outside the Service."""
+        """Return pods of that rollout's Deployments that run outside the Service."""
         return tuple(self._parked_by.get((namespace, rollout), {}).values())
 
     def autoscaler(self, namespace: str, kind: str, name: str) -> AutoscalerView | None:
-        """An autoscaler that scales that object, or None."""
+        """Return an autoscaler that scales that object, or None."""
         return next(iter(self._autoscalers_of.get((namespace, kind, name), {}).values()), None)
 
     def _deployment_changed(self, old: DeploymentView | None, new: DeploymentView | None) -> None:

@@ -1,5 +1,6 @@
-"""Asynchronous access to the API server: plain JSON in and out, bounded retries with jitter, watches as
-lines.
+"""Asynchronous access to the API server.
+
+Plain JSON in and out, bounded retries with jitter, watches as lines.
 
 The generated model classes of the client library are not used: parsing a Deployment into them costs more
 time and memory than everything the operator wants to know about it.
@@ -82,7 +83,7 @@ class KubeApi:
         observer: RequestObserver | None = None,
         clock: ServerClock | None = None,
     ) -> KubeApi:
-        """Loads a kubeconfig, or the service account of the pod where none is given.
+        """Load a kubeconfig, or the service account of the pod where none is given.
 
         Raises:
             ApiError: Neither is usable; the message says what was looked for.
@@ -94,11 +95,11 @@ class KubeApi:
         return cls(await load(), reload=load, observer=observer, clock=clock)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._rest.close()
 
     async def credentials(self) -> Credentials:
-        """Address and credentials as they are now; a token may be replaced every few minutes."""
+        """Return address and credentials as they are now; a token may be replaced every few minutes."""
         loaded = self._configuration
         token = await loaded.get_api_key_with_prefix("BearerToken", alias="authorization")
         return Credentials(
@@ -114,7 +115,7 @@ class KubeApi:
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ANYTHING
     ) -> dict[str, Any]:
-        """The object or list at that path."""
+        """Return the object or list at that path."""
         return await self.request("GET", path, query=query, accept=accept)
 
     async def request(  # noqa: PLR0913 - one HTTP request has these parts
@@ -130,7 +131,7 @@ class KubeApi:
         permit: Callable[[], float] | None = None,
         accept: str = ANYTHING,
     ) -> dict[str, Any]:
-        """Sends one request, again after 429, 5xx and broken connections, and returns the answer's JSON.
+        """Send one request, again after 429, 5xx and broken connections, and returns the answer's JSON.
 
         A repeated write is harmless: every write of the operator carries a resourceVersion or a fixed name,
         so the second copy of one that did arrive is answered by a conflict.
@@ -150,7 +151,7 @@ class KubeApi:
         return json.loads(raw) if raw else {}
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """A text answer, such as the log of a pod."""
+        """Return a text answer, such as the log of a pod."""
         raw = await self._with_retries(
             lambda: self._once("GET", path, query, None, _media(), REQUEST_SECONDS), attempts=2
         )
@@ -159,7 +160,7 @@ class KubeApi:
     async def watch(
         self, path: str, query: Mapping[str, str], *, accept: str = ANYTHING
     ) -> AsyncIterator[dict[str, Any]]:
-        """The events of a watch until the server ends it.
+        """Yield the events of a watch until the server ends it.
 
         Raises:
             ApiError: Refused, or the connection broke (ApiUnavailableError).
@@ -241,7 +242,8 @@ class KubeApi:
 
 
 def kind_of(path: str) -> str:
-    """The plural (and subresource) that an API path speaks of, for metrics:
+    """Return the plural (and subresource) that an API path speaks of, for metrics.
+
     `/apis/apps/v1/.../deployments/x/scale`.
     """
     parts = path.strip("/").split("/")

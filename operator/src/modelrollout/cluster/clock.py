@@ -50,11 +50,11 @@ class ServerClock:
 
     @classmethod
     def local(cls) -> ServerClock:
-        """One that nobody corrects: the time of this machine."""
+        """Return one that nobody corrects: the time of this machine."""
         return cls()
 
     def now(self) -> datetime:
-        """The time, UTC."""
+        """Return the time, UTC."""
         if self._offset is None:
             return datetime.fromtimestamp(self._wall(), tz=UTC)
         return datetime.fromtimestamp(self._monotonic() + self._offset, tz=UTC)
@@ -76,7 +76,7 @@ class ServerClock:
         return at is not None and self._monotonic() - at < AGREEMENT_SECONDS
 
     def observe(self, date: str | None, *, sent: float, received: float) -> None:
-        """Takes in the Date of an answer; `sent` and `received` are monotonic times of request and answer."""
+        """Take in the Date of an answer; `sent` and `received` are monotonic times of request and answer."""
         try:
             told = parsedate_to_datetime(date or "").timestamp()
         except ValueError:

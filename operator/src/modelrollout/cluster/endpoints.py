@@ -68,12 +68,12 @@ class ReadyEndpoints:
 
 
 def pod_prefix(replica_set: str) -> str:
-    """What the names of a ReplicaSet's pods begin with; five random characters follow."""
+    """Return what the names of a ReplicaSet's pods begin with; five random characters follow."""
     return f"{replica_set}-"[:GENERATED_BASE_LENGTH]
 
 
 def parse_replica_set(obj: Mapping[str, Any]) -> ReplicaSetView | None:
-    """What is kept of a ReplicaSet (its metadata is enough); None for one without a Deployment."""
+    """Return what is kept of a ReplicaSet (its metadata is enough); None for one without a Deployment."""
     meta = obj["metadata"]
     owner = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), None)
     if owner is None or owner["kind"] != "Deployment":
@@ -88,7 +88,7 @@ def parse_replica_set(obj: Mapping[str, Any]) -> ReplicaSetView | None:
 
 
 def parse_slice(obj: Mapping[str, Any]) -> SliceView | None:
-    """What is kept of an EndpointSlice; None where it belongs to no Service."""
+    """Return what is kept of an EndpointSlice; None where it belongs to no Service."""
     meta = obj["metadata"]
     service = (meta.get("labels") or {}).get(SERVICE_NAME_LABEL)
     if not service:
@@ -117,7 +117,7 @@ def parse_slice(obj: Mapping[str, Any]) -> SliceView | None:
 
 
 def _is_ready(conditions: Mapping[str, Any]) -> bool:
-    """Whether the pod behind an endpoint is ready and stays.
+    """Tell whether the pod behind an endpoint is ready and stays.
 
     `ready` alone does not tell: with publishNotReadyAddresses it is true for every pod. `serving` is what the
     pod itself says. Absent means true for both (the API's own rule for consumers).
@@ -127,7 +127,7 @@ def _is_ready(conditions: Mapping[str, Any]) -> bool:
 
 
 def count(slices: Iterable[SliceView], ports: Iterable[str], deployment_of: DeploymentOf) -> ReadyEndpoints:
-    """The ready endpoints behind a Service with ports of these names."""
+    """Return the ready endpoints behind a Service with ports of these names."""
     wanted = frozenset(ports)
     reached: set[str] = set()
     cut_off: set[str] = set()
@@ -161,7 +161,7 @@ class ReplicaSetIndex:
         self._by_deployment: dict[tuple[str, str], dict[str, ReplicaSetView]] = {}
 
     def change(self, old: ReplicaSetView | None, new: ReplicaSetView | None) -> None:
-        """Takes over a change of one ReplicaSet."""
+        """Take over a change of one ReplicaSet."""
         if old is not None:
             for index, key in self._places(old):
                 held = index.get(key, {})
@@ -178,7 +178,7 @@ class ReplicaSetIndex:
         return frozenset((view.deployment, view.deployment_uid) for view in found.values())
 
     def of(self, namespace: str, deployment: str) -> tuple[ReplicaSetView, ...]:
-        """The ReplicaSets of a Deployment of that name."""
+        """Return the ReplicaSets of a Deployment of that name."""
         return tuple(self._by_deployment.get((namespace, deployment), {}).values())
 
     def namesakes(self, namespace: str, deployment: str) -> frozenset[str]:

@@ -23,8 +23,9 @@ class ApiError(Exception):
 
 
 class ApiUnavailableError(ApiError):
-    """No usable answer after all retries: connection refused or cut, timeout, 5xx, 429. It heals by
-    waiting.
+    """No usable answer after all retries: connection refused or cut, timeout, 5xx, 429.
+
+    It heals by waiting.
     """
 
 
@@ -53,7 +54,7 @@ class NotLeaderError(Exception):
 
 
 def error_for(status: int, reason: str, message: str) -> ApiError:
-    """The exception for an answer with that HTTP status and Status reason."""
+    """Return the exception for an answer with that HTTP status and Status reason."""
     kinds: dict[int, type[ApiError]] = {
         HTTPStatus.NOT_FOUND: NotFoundError,
         HTTPStatus.GONE: GoneError,
@@ -67,7 +68,7 @@ def error_for(status: int, reason: str, message: str) -> ApiError:
 
 
 def refusal(status: int, raw: bytes) -> ApiError:
-    """The exception for an answer with that HTTP status and body."""
+    """Return the exception for an answer with that HTTP status and body."""
     try:
         answer = json.loads(raw)
     except ValueError:

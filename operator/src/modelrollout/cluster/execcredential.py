@@ -24,7 +24,7 @@ _CLUSTER_FIELDS: Final = (
 
 
 def run_plugin(settings: Mapping[str, Any], cluster: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """What the program answers, as fields of a kubeconfig's user.
+    """Return what the program answers, as fields of a kubeconfig's user.
 
     Args:
         settings: `user.exec` of the kubeconfig.

@@ -31,17 +31,17 @@ class FencedApi:
     async def get(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ANYTHING
     ) -> dict[str, Any]:
-        """The object or list at that path."""
+        """Return the object or list at that path."""
         return await self._api.get(path, query, accept=accept)
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """A text answer, such as the log of a pod."""
+        """Return a text answer, such as the log of a pod."""
         return await self._api.read_text(path, query)
 
     def watch(
         self, path: str, query: Mapping[str, str], *, accept: str = ANYTHING
     ) -> AsyncIterator[dict[str, Any]]:
-        """The events of a watch until the server ends it."""
+        """Yield the events of a watch until the server ends it."""
         return self._api.watch(path, query, accept=accept)
 
     async def request(
@@ -54,7 +54,7 @@ class FencedApi:
         attempts: int = ATTEMPTS,
         seconds: float = REQUEST_SECONDS,
     ) -> dict[str, Any]:
-        """Sends one request as `KubeApi.request` does.
+        """Send one request as `KubeApi.request` does.
 
         Raises:
             NotLeaderError: Before an attempt (the first one or a repetition) the lease was not ours any more.
@@ -79,9 +79,9 @@ class MetadataApi:
         self._api = api
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The list at that path."""
+        """Return the list at that path."""
         return await self._api.get(path, query, accept=METADATA_LIST)
 
     def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        """The events of a watch, as of `FencedApi.watch`."""
+        """Yield the events of a watch, as of `FencedApi.watch`."""
         return self._api.watch(path, query, accept=METADATA)

@@ -39,7 +39,10 @@ class Freshness:
         return not self._trouble and not self._error
 
     def stale(self) -> str:
-        """Why what is known may be out of date, a clause that does not change from tick to tick; or empty."""
+        """Return why what is known may be out of date, a clause that does not change from tick to tick.
+
+        Or empty.
+        """
         if self._trouble:
             return self._trouble
         if self.age <= STALE_SECONDS:
@@ -47,7 +50,7 @@ class Freshness:
         return self._error or f"nothing was heard for {STALE_SECONDS:.0f} s"
 
     def listed(self, *, after_silence: bool, news: int) -> None:
-        """A list was answered.
+        """Note that a list was answered.
 
         Args:
             after_silence: The watch before it ended at its time without a word.
@@ -66,19 +69,19 @@ class Freshness:
             self._trouble = ""
 
     def heard(self) -> None:
-        """The watch sent an event or a bookmark: it works."""
+        """Note that the watch sent an event or a bookmark: it works."""
         self._heard_at, self._error, self._trouble = self._clock(), "", ""
 
     def frozen(self) -> None:
-        """A watch did not end at its time. Only later ones show that this is over."""
+        """Note that a watch did not end at its time. Only later ones show that this is over."""
         self._quiet = 0
         self._trouble = "the watch is frozen: it neither ended nor said anything"
 
     def denied(self, message: str) -> None:
-        """The API server forbids to list or to watch."""
+        """Note that the API server forbids to list or to watch."""
         self._quiet = 0
         self._trouble = f"the API server forbids it ({message})"
 
     def failed(self, message: str) -> None:
-        """A request failed; what is known goes out of date unless a later one succeeds."""
+        """Note that a request failed; what is known goes out of date unless a later one succeeds."""
         self._error = message

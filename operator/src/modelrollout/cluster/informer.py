@@ -64,7 +64,7 @@ class Informer(Generic[V]):
         self._told = 0
 
     def get(self, namespace: str, name: str) -> V | None:
-        """The value of one object, or None."""
+        """Return the value of one object, or None."""
         return self._items.get((namespace, name))
 
     def __iter__(self) -> Iterator[V]:
@@ -74,7 +74,7 @@ class Informer(Generic[V]):
         return len(self._items)
 
     def put(self, value: V) -> None:
-        """Takes over what a write of our own answered, before the watch tells it.
+        """Take over what a write of our own answered, before the watch tells it.
 
         What the watch has told already is more than the answer, and at the same version too: the answer
         knows only what was written. It must not come back, since no further event would put it right.
@@ -84,11 +84,11 @@ class Informer(Generic[V]):
             self._store(value)
 
     def discard(self, namespace: str, name: str) -> None:
-        """Forgets a value of which it is known otherwise that its object is gone."""
+        """Forget a value of which it is known otherwise that its object is gone."""
         self._remove((namespace, name))
 
     async def refresh(self, namespace: str, *, label_selector: str, known: Sequence[Key]) -> None:
-        """Reads some objects of one namespace, whatever the watch told.
+        """Read some objects of one namespace, whatever the watch told.
 
         Args:
             namespace: Where they are.
@@ -135,7 +135,7 @@ class Informer(Generic[V]):
         return 0.0 if self.denied else max(freshness.age for freshness in self._freshness.values())
 
     def stale(self, namespace: str | None = None) -> str:
-        """Why what is known of a namespace (None: of any) may be out of date, a clause; else empty."""
+        """Return why what is known of a namespace (None: of any) may be out of date, a clause; else empty."""
         if self.denied:
             return ""  # there are none, or the operator does without
         for scope, freshness in self._freshness.items():
@@ -178,7 +178,7 @@ class Informer(Generic[V]):
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _list(self, namespace: str | None) -> tuple[str, int]:
-        """Lists everything; where the watch goes on, and how many objects were not as they were known."""
+        """List everything; where the watch goes on, and how many objects were not as they were known."""
         seen: set[Key] = set()
         told = self._told
         self._deleted.clear()  # by what the list says everything is known anew

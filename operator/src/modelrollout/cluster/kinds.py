@@ -34,7 +34,7 @@ class OtherKinds:
         self._found: dict[Key, tuple[str, float]] = {}
 
     async def look(self, namespace: str, name: str) -> None:
-        """Asks for that name among the other kinds, unless that was done a moment ago."""
+        """Ask for that name among the other kinds, unless that was done a moment ago."""
         key = (namespace, name)
         if time.monotonic() < self._found.get(key, ("", 0.0))[1]:
             return
@@ -49,7 +49,7 @@ class OtherKinds:
             del self._found[next(iter(self._found))]
 
     def found(self, namespace: str, name: str) -> str:
-        """The kind of what has that name, by the last look; empty if nothing has."""
+        """Return the kind of what has that name, by the last look; empty if nothing has."""
         return self._found.get((namespace, name), ("", 0.0))[0]
 
     async def _exists(self, path: str) -> bool:

@@ -162,7 +162,7 @@ def _content(settings: Settings, name: str, directory: Path) -> bytes | None:
 
 @contextmanager
 def _private_file(content: bytes) -> Iterator[Path]:
-    """A file that only this user can read, for as long as OpenSSL reads it."""
+    """Yield a file that only this user can read, for as long as OpenSSL reads it."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "pem"
         path.touch(mode=0o600)

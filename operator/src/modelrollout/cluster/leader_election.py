@@ -68,7 +68,7 @@ class Leadership:
         return self._clock() < self._until
 
     def require(self) -> float:
-        """Seconds that a write which begins now may take: until another replica could act.
+        """Return seconds that a write which begins now may take: until another replica could act.
 
         Raises:
             NotLeaderError: This replica may not write now.
@@ -78,8 +78,9 @@ class Leadership:
         return self._others_from - self._clock()
 
     def extend(self, until: float, *, others_from: float | None = None) -> None:
-        """Acting is allowed until `until`, and another replica may act from `others_from` on (by default the
-        same), both by the monotonic clock.
+        """Allow to act until `until`; another replica may act from `others_from` on.
+
+        Both by the monotonic clock; by default they are the same.
         """
         first = not self.held
         self._until = until
@@ -123,7 +124,7 @@ class Elector:
         self._released = False
 
     async def run(self) -> None:
-        """Competes for the Lease until it was given back, or until cancelled."""
+        """Compete for the Lease until it was given back, or until cancelled."""
         settings = self._settings
         while not self._released:
             started = time.monotonic()
@@ -151,7 +152,7 @@ class Elector:
             await asyncio.sleep(pause * random.uniform(0.9, 1.0))  # noqa: S311 - spreads requests
 
     async def release(self) -> None:
-        """Ends acting and competing, and gives the Lease back, so that another replica takes over at once.
+        """End acting and competing, and gives the Lease back, so that another replica takes over at once.
 
         A renewal may be under way, so a conflict is no reason to give up at the first attempt. Takes at most
         6 s, whatever the API server answers.
@@ -184,7 +185,7 @@ class Elector:
             self._leadership.end()
 
     async def _try(self, started: float) -> bool:
-        """Takes or renews the Lease; True if this replica may act under it."""
+        """Take or renews the Lease; True if this replica may act under it."""
         settings = self._settings
         try:
             lease = await self._api.request("GET", self._path, attempts=1, seconds=2)
@@ -210,7 +211,7 @@ class Elector:
         return may_act
 
     def _is_free(self, lease: dict[str, Any], holder: str, now: float) -> bool:
-        """Whether nobody holds it, or its holder has not renewed it for the length of a lease."""
+        """Tell whether nobody holds it, or its holder has not renewed it for the length of a lease."""
         spec = lease["spec"]
         mark = (holder, spec.get("renewTime"), lease["metadata"]["resourceVersion"])
         if mark != self._seen:
@@ -218,7 +219,7 @@ class Elector:
         return not holder or now - self._seen_at > float(spec.get("leaseDurationSeconds") or 0)
 
     def _old_enough(self, lease: dict[str, Any], now: float) -> bool:
-        """Whether a Lease under which nobody has acted yet has been there for the length of a lease."""
+        """Tell whether a Lease under which nobody has acted yet has been there for the length of a lease."""
         uid = str(lease["metadata"].get("uid"))
         if uid != self._uid:
             self._uid, self._uid_seen_at = uid, now

@@ -32,7 +32,7 @@ class NameTakenError(CopyError):
 
 
 async def is_taken(api: FencedApi, path: str, owner: RolloutRef) -> bool:
-    """Whether an object that is not the rollout's is at that path."""
+    """Tell whether an object that is not the rollout's is at that path."""
     try:
         return owner_uid((await api.get(path))["metadata"]) != owner.uid
     except NotFoundError:
@@ -40,7 +40,7 @@ async def is_taken(api: FencedApi, path: str, owner: RolloutRef) -> bool:
 
 
 async def create_owned(api: FencedApi, collection: str, body: Mapping[str, Any], owner: RolloutRef) -> None:
-    """Creates an object; one of that name that is the rollout's already is the same one.
+    """Create an object; one of that name that is the rollout's already is the same one.
 
     Raises:
         NameTakenError: One of that name is somebody else's.
@@ -56,8 +56,9 @@ async def create_owned(api: FencedApi, collection: str, body: Mapping[str, Any],
 
 
 async def delete_owned(api: FencedApi, path: str, *, uid: str) -> None:
-    """Deletes the object of that uid with what it owns; another one of its name stays, a missing one is
-    fine.
+    """Delete the object of that uid with what it owns.
+
+    Another one of its name stays, a missing one is fine.
     """
     options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
     try:

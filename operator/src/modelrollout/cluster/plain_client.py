@@ -52,7 +52,7 @@ class PlainKubeApi:
         self._pool.clear()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The object or list at that path."""
+        """Return the object or list at that path."""
         return await self.request("GET", path, query=query)
 
     async def request(
@@ -79,12 +79,12 @@ class PlainKubeApi:
         return json.loads(raw) if raw else {}
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        """A text answer, such as a page of metrics."""
+        """Return a text answer, such as a page of metrics."""
         raw = await self._with_retries(lambda: self._once("GET", _address(path, query), None, JSON), 2)
         return raw.decode("utf-8", errors="replace")
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        """The events of a watch until the server ends it.
+        """Yield the events of a watch until the server ends it.
 
         Raises:
             ApiError: Refused, or the connection broke (ApiUnavailableError).
@@ -166,7 +166,7 @@ class PlainKubeApi:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """The result of a blocking call, from a thread that does not keep the program alive."""
+    """Return the result of a blocking call, from a thread that does not keep the program alive."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

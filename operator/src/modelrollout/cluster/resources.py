@@ -19,35 +19,35 @@ ROLLOUTS: Final = f"/apis/{GROUP}/{VERSION}"
 
 
 def collection(group_version: str, plural: str, namespace: str | None = None) -> str:
-    """All objects of a kind in one namespace, or in all of them (None)."""
+    """Return all objects of a kind in one namespace, or in all of them (None)."""
     return f"{group_version}/namespaces/{namespace}/{plural}" if namespace else f"{group_version}/{plural}"
 
 
 def rollout(namespace: str, name: str) -> str:
-    """One ModelRollout."""
+    """Return one ModelRollout."""
     return f"{collection(ROLLOUTS, PLURAL, namespace)}/{name}"
 
 
 def deployment(namespace: str, name: str) -> str:
-    """One Deployment."""
+    """Return one Deployment."""
     return f"{collection(APPS, 'deployments', namespace)}/{name}"
 
 
 def service(namespace: str, name: str) -> str:
-    """One Service."""
+    """Return one Service."""
     return f"{collection(CORE, 'services', namespace)}/{name}"
 
 
 def pod(namespace: str, name: str) -> str:
-    """One Pod."""
+    """Return one Pod."""
     return f"{collection(CORE, 'pods', namespace)}/{name}"
 
 
 def job(namespace: str, name: str) -> str:
-    """One Job."""
+    """Return one Job."""
     return f"{collection(BATCH, 'jobs', namespace)}/{name}"
 
 
 def lease(namespace: str, name: str) -> str:
-    """One Lease."""
+    """Return one Lease."""
     return f"{collection(COORDINATION, 'leases', namespace)}/{name}"

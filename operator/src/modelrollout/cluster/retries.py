@@ -22,7 +22,7 @@ _jitter = random.Random()  # noqa: S311 - spreads retries, no secret
 async def with_retries(
     once: Callable[[], Awaitable[bytes]], *, attempts: int, renew: Callable[[], Awaitable[None]] | None
 ) -> bytes:
-    """The answer of `once`, which is called again where waiting or new credentials may help.
+    """Return the answer of `once`, which is called again where waiting or new credentials may help.
 
     Args:
         once: One attempt. Raises ApiError.

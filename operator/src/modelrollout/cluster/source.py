@@ -18,11 +18,11 @@ class View(Protocol):
     """What an informer needs to know of the values it keeps."""
 
     @property
-    def namespace(self) -> str: ...
+    def namespace(self) -> str: ...  # noqa: D102
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # noqa: D102
     @property
-    def resource_version(self) -> str: ...
+    def resource_version(self) -> str: ...  # noqa: D102
 
 
 V = TypeVar("V", bound=View)
@@ -45,12 +45,12 @@ class Source(Generic[V]):
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a resourceVersion is of an earlier write; False where the two cannot be compared."""
+    """Tell whether a resourceVersion is of an earlier write; False where the two cannot be compared."""
     return version.isdigit() and than.isdigit() and int(version) < int(than)
 
 
 def watch_error(status: Mapping[str, Any]) -> ApiError:
-    """The error that an ERROR event of a watch stands for."""
+    """Return the error that an ERROR event of a watch stands for."""
     code, reason = int(status.get("code") or 0), str(status.get("reason") or "")
     kind = GoneError if code == GONE or reason == "Expired" else ApiError
     return kind(code, reason, str(status.get("message") or "the API server ended the watch"))

@@ -34,7 +34,7 @@ def template_hash(template: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any, key: str = "") -> Any:
-    """The value without nulls, which mean the same as absent fields, and with quantities as numbers."""
+    """Return the value without nulls (the same as absent fields), with quantities as numbers."""
     if isinstance(value, Mapping):
         if key == "resources":
             return {name: _amounts(part) for name, part in value.items() if part is not None}
@@ -51,7 +51,10 @@ def _amounts(part: Any) -> Any:
 
 
 def _amount(quantity: str) -> str:
-    """A quantity in its base unit (`1Gi` and `1073741824` are one amount); other text stays as it is."""
+    """Return a quantity in its base unit (`1Gi` and `1073741824` are one amount).
+
+    Other text stays as it is.
+    """
     digits = quantity.rstrip("numkMGTPEi")
     factor = _SUFFIXES.get(quantity[len(digits) :], Decimal(1))
     try:

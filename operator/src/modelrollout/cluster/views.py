@@ -1,5 +1,6 @@
-"""The few facts kept of each object: small frozen values, compared to see whether anything of interest
-changed.
+"""The few facts kept of each object.
+
+Small frozen values, compared to see whether anything of interest changed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class DeploymentView:
     failure: str | None
 
     def selects(self, labels: Labels) -> bool:
-        """Whether its selector matches pods with these labels."""
+        """Tell whether its selector matches pods with these labels."""
         return all(labels.get(key) == value for key, value in self.selector.items()) and all(
             _matches(labels.get(key), operator, values) for key, operator, values in self.expressions
         )
@@ -86,8 +87,10 @@ class ServiceView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobView:
-    """A Job of a validation. `owner` is the uid of its ModelRollout; `ttl` are the seconds that it is kept
-    once it has finished (None: for ever).
+    """A Job of a validation.
+
+    `owner` is the uid of its ModelRollout; `ttl` are the seconds that it is kept once it has finished (None:
+    for ever).
     """
 
     namespace: str
@@ -145,12 +148,12 @@ def _matches(value: str | None, operator: str, values: tuple[str, ...]) -> bool:
 
 
 def parse_time(text: str) -> datetime:
-    """An instant as the API server writes it."""
+    """Return an instant as the API server writes it."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def owner_uid(metadata: Mapping[str, Any]) -> str | None:
-    """The uid of the ModelRollout that owns an object; None if none does."""
+    """Return the uid of the ModelRollout that owns an object; None if none does."""
     owners = metadata.get("ownerReferences") or ()
     return next(
         (o["uid"] for o in owners if o["kind"] == KIND and o.get("apiVersion", API_VERSION) == API_VERSION),
@@ -163,7 +166,7 @@ def _labels(value: Mapping[str, str] | None) -> Labels:
 
 
 def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
-    """What is kept of a Deployment."""
+    """Return what is kept of a Deployment."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
     labels = meta.get("labels") or {}
     failure = next(
@@ -198,7 +201,7 @@ def parse_deployment(obj: Mapping[str, Any]) -> DeploymentView:
 
 
 def parse_service(obj: Mapping[str, Any]) -> ServiceView:
-    """What is kept of a Service."""
+    """Return what is kept of a Service."""
     meta, spec = obj["metadata"], obj["spec"]
     ports = spec.get("ports") or ()
     return ServiceView(
@@ -233,7 +236,7 @@ def _uneven(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def parse_job(obj: Mapping[str, Any]) -> JobView:
-    """What is kept of a Job."""
+    """Return what is kept of a Job."""
     meta, status = obj["metadata"], obj.get("status") or {}
     labels = meta.get("labels") or {}
     ended = {c["type"]: c for c in status.get("conditions") or () if c["status"] == "True"}
@@ -258,7 +261,7 @@ def parse_job(obj: Mapping[str, Any]) -> JobView:
 
 
 def parse_parked(obj: Mapping[str, Any]) -> ParkedView | None:
-    """What is kept of a parked pod; None for one that is going away."""
+    """Return what is kept of a parked pod; None for one that is going away."""
     meta, status = obj["metadata"], obj.get("status") or {}
     if meta.get("deletionTimestamp"):
         return None
@@ -277,7 +280,7 @@ def parse_parked(obj: Mapping[str, Any]) -> ParkedView | None:
 
 
 def parse_autoscaler(obj: Mapping[str, Any]) -> AutoscalerView:
-    """What is kept of a HorizontalPodAutoscaler."""
+    """Return what is kept of a HorizontalPodAutoscaler."""
     meta, target = obj["metadata"], obj["spec"]["scaleTargetRef"]
     return AutoscalerView(
         namespace=intern(meta["namespace"]),

@@ -1,5 +1,6 @@
-"""Every write of the operator but Jobs and copies: status, scale, finalizer and Events; each behind the
-lease.
+"""Every write of the operator but Jobs and copies.
+
+Status, scale, finalizer and Events; each behind the lease.
 
 Writes carry the resourceVersion they were decided on. A conflict is not retried here: the caller drops its
 decision and makes a new one from what is there now. The scale subresource is the exception: a Deployment's
@@ -63,7 +64,7 @@ class Writer:
         self._cache = cache
 
     async def write_status(self, ref: RolloutRef, status: Mapping[str, Any]) -> str:
-        """Replaces the status and returns the new resourceVersion.
+        """Replace the status and returns the new resourceVersion.
 
         Raises:
             ConflictError: The object changed since it was read.
@@ -86,7 +87,7 @@ class Writer:
         return str(answer["metadata"]["resourceVersion"])
 
     async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:
-        """Replaces the finalizers and returns the new resourceVersion. Raises as `write_status` does."""
+        """Replace the finalizers and returns the new resourceVersion. Raises as `write_status` does."""
         body = {
             "metadata": {
                 "uid": ref.uid,
@@ -100,7 +101,7 @@ class Writer:
         return str(answer["metadata"]["resourceVersion"])
 
     async def scale(self, namespace: str, name: str, replicas: int) -> bool:
-        """Sets the replicas of a Deployment through its scale subresource; False if they were so already.
+        """Set the replicas of a Deployment through its scale subresource; False if they were so already.
 
         Raises:
             ConflictError: Somebody else changed the count since we saw it.
@@ -135,7 +136,7 @@ class Writer:
         return True
 
     async def post_event(self, ref: RolloutRef, note: EventNote) -> None:
-        """Records an Event about the rollout; one with the id of the note that is there already is the same.
+        """Record an Event about the rollout; one with the id of the note that is there already is the same.
 
         Raises:
             ApiError: It could not be recorded.
@@ -175,10 +176,10 @@ class Writer:
 
 
 def with_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:
-    """The finalizers with ours among them."""
+    """Return the finalizers with ours among them."""
     return finalizers if FINALIZER in finalizers else (*finalizers, FINALIZER)
 
 
 def without_finalizer(finalizers: tuple[str, ...]) -> tuple[str, ...]:
-    """The finalizers without ours."""
+    """Return the finalizers without ours."""
     return tuple(name for name in finalizers if name != FINALIZER)

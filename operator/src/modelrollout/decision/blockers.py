@@ -15,7 +15,7 @@ from modelrollout.decision.validation import all_succeeded, describe_open, valid
 
 
 def criteria_blockers(context: Context, evaluation: Evaluation | None) -> Iterator[Blocker]:
-    """Criteria that do not pass now."""
+    """Yield criteria that do not pass now."""
     if evaluation is None:
         return
     entries = {entry.name: entry for entry in context.status.criteria}
@@ -34,7 +34,7 @@ def duration_blockers(context: Context, ends: datetime | None) -> Iterator[Block
 
 
 def validation_blockers(context: Context, upcoming: int) -> Iterator[Blocker]:
-    """Validations before the step `upcoming` that have not succeeded."""
+    """Yield validations before the step `upcoming` that have not succeeded."""
     spec = context.spec
     if validations_before(spec, upcoming) and not all_succeeded(spec, context.status, upcoming):
         yield Blocker(reason=Reason.VALIDATING, message=describe_open(context.status, upcoming))
@@ -49,7 +49,7 @@ def approval_blocker(what: str) -> Blocker:
 
 
 def schedule_blockers(context: Context) -> Iterator[Blocker]:
-    """The schedule, which guards every increase of the weight."""
+    """Yield the schedule, which guards every increase of the weight."""
     spec = context.spec
     if spec.schedule is None or schedule.is_open(spec.schedule, context.now):
         return

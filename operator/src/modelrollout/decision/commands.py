@@ -16,7 +16,7 @@ _CHANGED = "the candidate's pod template has just changed"
 
 
 def handle_commands(draft: Draft) -> None:
-    """Carry out the commands that have not been, oldest first; with an abort among them, only that one."""
+    """Carr out the commands that have not been, oldest first; with an abort among them, only that one."""
     handled = set(draft.status.handled_commands)
     commands = [command for command in draft.observed.commands if command.id not in handled]
     abort = next((command for command in commands if command.verb is Verb.ABORT), None)
@@ -84,7 +84,7 @@ def _abort(draft: Draft, command: Command) -> None:
 
 
 def _abort_next(draft: Draft, command: Command, rollback: RollbackStatus) -> None:
-    """The traffic returns already; the run that would start after that is not started."""
+    """Drop the run that would start after the rollback; the traffic returns already."""
     spec, name, valid = draft.spec, draft.candidate_name, draft.context.spec_valid
     superseded = rollback.result is RunResult.SUPERSEDED
     other = valid and fingerprint(spec.candidate) != draft.run.fingerprint

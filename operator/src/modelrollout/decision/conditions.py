@@ -40,7 +40,10 @@ class _Said:
 
 
 def derive_conditions(context: Context) -> tuple[Condition, ...]:
-    """The conditions of the context; unchanged ones are the same objects, unchanged all the same tuple."""
+    """Return the conditions of the context.
+
+    Unchanged ones are the same objects, unchanged all the same tuple.
+    """
     old = {condition.type: condition for condition in context.status.conditions}
     generation = context.observed.generation
     result = []
@@ -130,7 +133,7 @@ def _is_stalled(context: Context, phase: Phase) -> bool:
 
 
 def _lacking_stable(context: Context) -> int:
-    """Pods of the version in charge that are not ready."""
+    """Return pods of the version in charge that are not ready."""
     return max(0, context.total - context.stable.ready)
 
 
@@ -145,7 +148,7 @@ def _ready(context: Context, phase: Phase, reason: str, message: str) -> _Said:
 
 
 def _judging(context: Context) -> tuple[CriterionStatus, ...]:
-    """Entries of criteria that are not dry runs."""
+    """Return entries of criteria that are not dry runs."""
     dry = {c.name for c in context.spec.criteria if c.dry_run}
     return tuple(entry for entry in context.status.criteria if entry.name not in dry)
 
@@ -199,7 +202,7 @@ def _listed(entries: list[CriterionStatus]) -> str:
 
 
 def _kept(context: Context) -> _Said:
-    """What of stable could take over at once; only asked while the candidate is observed."""
+    """Return what of stable could take over at once; only asked while the candidate is observed."""
     type_, stable, wanted = ConditionType.STABLE_KEPT, context.stable, wanted_pods(context)
     if not wanted:
         return _said(type_, False, "NotAskedFor", "spec.observation asks to keep no pods of stable.")

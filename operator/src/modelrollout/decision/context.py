@@ -147,7 +147,7 @@ def baseline_criteria(spec: ModelRolloutSpec) -> tuple[Criterion, ...]:
 
 
 def baseline_binds(criterion: Criterion) -> bool:
-    """Whether a run waits for the baseline of this criterion."""
+    """Tell whether a run waits for the baseline of this criterion."""
     advisory = criterion.dry_run or criterion.on_breach is OnBreach.WARN
     return not advisory and criterion.no_data is not NoDataPolicy.IGNORE
 

@@ -14,7 +14,7 @@ _SURELY_SEEN = timedelta(minutes=1)
 
 
 def other_copies(status: ModelRolloutStatus) -> bool:
-    """Whether there are copies that must go when the ModelRollout does: all but the one that serves."""
+    """Tell whether there are copies that must go when the ModelRollout does: all but the one that serves."""
     return any(one.name != status.stable for one in status.owned)
 
 
@@ -31,7 +31,7 @@ def forget_deleted(draft: Draft) -> None:
 
 
 def unneeded(draft: Draft) -> tuple[str, ...]:
-    """Copies to delete: at rest those beyond spec.revisionHistoryLimit, at the end all but what serves."""
+    """Copy to delete: at rest those beyond spec.revisionHistoryLimit, at the end all but what serves."""
     status = draft.status
     serving = {status.stable}
     if draft.observed.deleting:

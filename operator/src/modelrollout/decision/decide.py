@@ -50,7 +50,7 @@ def decide(
 
 
 def _same_place(before: ModelRolloutStatus, after: ModelRolloutStatus) -> bool:
-    """Whether another look could not find more to do: the stage and the step are what they were."""
+    """Tell whether another look could not find more to do: the stage and the step are what they were."""
     keys = ("run", "step", "rollback", "observation", "shadow", "validations", "pause")
     return all(getattr(before, key) is getattr(after, key) for key in keys)
 
@@ -74,7 +74,7 @@ def _look(draft: Draft) -> Evaluation | None:
 
 
 def _run(draft: Draft) -> Evaluation | None:
-    """A run under way: leave it, roll back, pause, wait or go on, in this order of precedence."""
+    """Return a run under way: leave it, roll back, pause, wait or go on, in this order of precedence."""
     if draft.status.phase is Phase.INVALID:
         _restart_deadlines(draft)
         draft.say(Reason.RECOVERED, "The problem is gone; the run goes on where it was.")
@@ -123,7 +123,7 @@ def _found(draft: Draft, evaluation: Evaluation | None) -> tuple[Blocker, ...]:
 
 
 def _wait(draft: Draft, found: tuple[Blocker, ...], upcoming: int | None) -> None:
-    """What is first in the way may be something to start: validations, or asking for an approval."""
+    """Start what is first in the way, if it can be started: validations, or asking for an approval."""
     first = found[0]
     if first.reason is Reason.VALIDATING and draft.run_rules.starts_validations and upcoming is not None:
         validation_jobs.begin(draft, upcoming)
@@ -148,7 +148,7 @@ def _overdue(draft: Draft) -> bool:
 
 
 def _restart_deadlines(draft: Draft) -> None:
-    """A problem is gone: the time that it took does not count towards the deadline."""
+    """Leave the time of a problem that is gone out of the deadline."""
     changes = dict(draft.run_rules.restarted())
     if draft.status.hold is not None:
         changes["hold"] = draft.status.hold.model_copy(update={"counts_from": draft.now})

@@ -10,7 +10,10 @@ from modelrollout.decision.names import fingerprint
 
 
 def leave_early(draft: Draft) -> bool:
-    """What ends a run before anything is measured: another candidate asked for, or the candidate deleted."""
+    """Return what ends a run before anything is measured.
+
+    Another candidate asked for, or the candidate deleted.
+    """
     spec, run = draft.spec, draft.run
     name = draft.candidate_name
     if fingerprint(spec.candidate) != run.fingerprint:
@@ -30,14 +33,17 @@ def leave_early(draft: Draft) -> bool:
 
 
 def leave_changed(draft: Draft) -> bool:
-    """The candidate's pod template changed in mid-run; works without a valid spec."""
+    """Return the candidate's pod template changed in mid-run; works without a valid spec."""
     if not versions.candidate_changed(draft):
         return False
     return _restart(draft, f"The pod template of {draft.run.candidate} changed during the run.")
 
 
 def _restart(draft: Draft, what: str, *, reason: Reason = Reason.CANDIDATE_TEMPLATE_CHANGED) -> bool:
-    """What was measured is not what is asked for any more: back to stable, then from the first step again."""
+    """Return what was measured is not what is asked for any more.
+
+    Back to stable, then from the first step again.
+    """
     if draft.status.stable is None:  # a first version: there is nothing that it could have earned
         template = draft.candidate.template or None
         draft.change_run(template=template)

@@ -127,7 +127,7 @@ def _entry(name: str, verdict: Verdict, old: CriterionStatus | None, now: dateti
 def sticky_criteria(
     old: tuple[CriterionStatus, ...], fresh: tuple[CriterionStatus, ...]
 ) -> tuple[CriterionStatus, ...]:
-    """The entries to keep where nothing but values moved.
+    """Return the entries to keep where nothing but values moved.
 
     A value that is written at every tick would be an API write at every tick. So an entry changes when its
     state or its breach does; all values are refreshed whenever the status is written for another reason.

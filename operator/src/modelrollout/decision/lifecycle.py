@@ -156,7 +156,7 @@ def finish_rollback(draft: Draft, rollback: RollbackStatus) -> None:
 
 
 def start_observation(draft: Draft, duration: Duration) -> None:
-    """The candidate serves everything; stable is ready to come back."""
+    """Begin the observation: the candidate serves everything, stable is ready to come back."""
     validation_jobs.cancel_all(draft, _PASSED_OVER)  # its step may have been taken out of the spec
     draft.set(observation=ObservationStatus(started_at=draft.now), criteria=())
     text = f"{draft.run.candidate} serves everything and is watched for {duration}."
@@ -165,14 +165,14 @@ def start_observation(draft: Draft, duration: Duration) -> None:
 
 
 def begin_validations(draft: Draft) -> None:
-    """Validations come before the first step."""
+    """Begin the validations before the first step."""
     draft.change_run(stage_at=draft.now)
     validation_jobs.begin(draft, 0)
     draft.enter(Phase.VALIDATING, Reason.VALIDATING, "Validations run before the first step.")
 
 
 def succeed(draft: Draft) -> None:
-    """The candidate becomes the stable version."""
+    """End the run with the candidate as the stable version."""
     validation_jobs.cancel_all(draft, _PASSED_OVER)
     run = draft.run
     before = draft.status.stable or run.stable

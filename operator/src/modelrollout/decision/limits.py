@@ -29,16 +29,16 @@ class CriterionLimit:
     text: str
 
     def allows(self, value: float) -> bool:
-        """Whether `value` is within both ends."""
+        """Tell whether `value` is within both ends."""
         return self.low <= value <= self.high
 
     def doubts(self, value: float) -> bool:
-        """Whether `value` is allowed but so low that a person must look at it."""
+        """Tell whether `value` is allowed but so low that a person must look at it."""
         return self.low <= value < self.pause_below
 
 
 def criterion_limit(criterion: Criterion, reference: float | None = None) -> CriterionLimit | None:
-    """The limit of `criterion`; None if it compares and `reference` (what it compares with) is no number.
+    """Return the limit of `criterion`; None if it compares with `reference` and that is no number.
 
     A per cent limit is relative to the reference: with reference 0 nothing above (or below) it is allowed.
     An infinite reference is none: every value would be within its limit.
@@ -75,7 +75,7 @@ def _allowance(difference: Quantity, reference: float) -> float:
 
 
 def is_finite(value: float) -> bool:
-    """Whether it is a number that can be measured.
+    """Tell whether it is a number that can be measured.
 
     Neither NaN nor infinite, nor the largest number of all, which versions before 0.2 wrote for infinity.
     """

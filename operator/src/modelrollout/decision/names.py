@@ -32,7 +32,7 @@ def copy_name(rollout: str, candidate: Candidate, template: str) -> str:
 
 
 def candidate_deployment(rollout: str, candidate: Candidate, status: ModelRolloutStatus) -> str:
-    """The Deployment that spec.candidate stands for: the one given, or the copy that the operator makes.
+    """Return the Deployment of spec.candidate: the one given, or the copy that the operator makes.
 
     A copy keeps its name for as long as the same is asked for: while it is rolled out, when it has become
     stable (or the version before), and after it was rolled back. Only a run that begins makes a name anew,
@@ -51,7 +51,7 @@ def candidate_deployment(rollout: str, candidate: Candidate, status: ModelRollou
 
 
 def shadow_version(run: RunStatus) -> str:
-    """What the copy outside the Service is a copy of: the candidate with its present pod template."""
+    """Return what the copy outside the Service is a copy of: the candidate with its present pod template."""
     return run.fingerprint if run.template is None else _digest(run.fingerprint, run.template)[:10]
 
 
@@ -61,7 +61,7 @@ def shadow_name(rollout: str) -> str:
 
 
 def run_id(uid: str, fingerprint_: str, started_at: datetime) -> str:
-    """Identifies one run of one object: the same inputs give the same id, another start another one."""
+    """Identify one run of one object: the same inputs give the same id, another start another one."""
     return _digest(uid, fingerprint_, format_timestamp(started_at))[:10]
 
 

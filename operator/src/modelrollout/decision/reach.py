@@ -1,5 +1,7 @@
-"""What clients really reach, where the plan takes more for granted: pods of neither version, a Service that
-does not spread requests evenly, or a view of the cluster that may be out of date.
+"""What clients really reach, where the plan takes more for granted.
+
+Pods of neither version, a Service that does not spread requests evenly, or a view of the cluster that may be
+out of date.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _TYPES: Final = (
 
 
 def reach_conditions(context: Context) -> Iterator[tuple[ConditionType, Reason | str, str]]:
-    """The conditions of this kind that are true now: type, reason and message."""
+    """Yield the conditions of this kind that are true now: type, reason and message."""
     observed = context.observed
     if observed.foreign:
         yield ConditionType.FOREIGN_ENDPOINTS, Reason.FOREIGN_ENDPOINTS, _foreign_text(context)
@@ -51,7 +53,10 @@ def _foreign_text(context: Context) -> str:
 
 
 def own_deployments(context: Context) -> tuple[str, ...]:
-    """Deployments whose pods may be behind the Service: stable, the candidate and the version before."""
+    """Return deployments whose pods may be behind the Service.
+
+    Stable, the candidate and the version before.
+    """
     status, run = context.status, context.status.run
     named = (
         context.stable.name,
@@ -63,7 +68,10 @@ def own_deployments(context: Context) -> tuple[str, ...]:
 
 
 def reach_blockers(context: Context, run: RunStatus) -> Iterator[Blocker]:
-    """What keeps every stage from ending: the weight that clients see is not known, or not the plan's."""
+    """Yield what keeps every stage from ending.
+
+    The weight that clients see is not known, or not the plan's.
+    """
     if context.observed.stale:
         kinds = ", ".join(text.partition(":")[0] for text in context.observed.stale)
         yield Blocker(reason=Reason.CACHE_STALE, message=f"a current view of the cluster ({kinds})")
@@ -76,7 +84,7 @@ def reach_blockers(context: Context, run: RunStatus) -> Iterator[Blocker]:
 
 
 def rests_on_endpoints(before: ModelRolloutStatus, after: ModelRolloutStatus) -> bool:
-    """Whether a step begins or ends or its weight newly counts as reached."""
+    """Tell whether a step begins or ends or its weight newly counts as reached."""
     if after is before or after.rollback is not None:
         return False
     old, new = before.step, after.step
@@ -88,7 +96,10 @@ def rests_on_endpoints(before: ModelRolloutStatus, after: ModelRolloutStatus) ->
 
 
 def ends_rollback(before: ModelRolloutStatus, after: ModelRolloutStatus) -> bool:
-    """Whether a run ends without success: after that no pod of stable may be left outside the Service."""
+    """Tell whether a run ends without success.
+
+    After that no pod of stable may be left outside the Service.
+    """
     run, now = before.run, after.run
     if run is None or run.finished_at is not None:
         return False
@@ -98,13 +109,13 @@ def ends_rollback(before: ModelRolloutStatus, after: ModelRolloutStatus) -> bool
 
 
 def was_stale(status: ModelRolloutStatus) -> bool:
-    """Whether the last decision was made without a current view of the cluster."""
+    """Tell whether the last decision was made without a current view of the cluster."""
     condition = get_condition(status.conditions, ConditionType.CACHE_STALE)
     return condition is not None and condition.status is ConditionStatus.TRUE
 
 
 def steady_scales(draft: Draft, scales: tuple[Scale, ...]) -> tuple[Scale, ...]:
-    """The replica counts that may be set: on a stale view only those that add pods of stable.
+    """Return the replica counts that may be set: on a stale view only those that add pods of stable.
 
     A return to stable is made on what is known.
     """

@@ -33,14 +33,19 @@ class Limits:
 
 
 def limits_of(total: int, capacity: Capacity) -> Limits:
-    """Pods of `capacity` for `total`, rounded as a Deployment does; never both 0, or no pod could move."""
+    """Return the pods of `capacity` for `total`, rounded as a Deployment does; never both 0.
+
+    With both 0 no pod could move.
+    """
     surge = capacity.max_surge.of(total, round_up=True)
     unavailable = min(capacity.max_unavailable.of(total, round_up=False), total)
     return Limits(surge=surge, unavailable=unavailable if surge or unavailable else 1)
 
 
 def candidate_count(total: int, weight: int) -> int:
-    """Candidate pods for `weight` per cent of `total`: rounded half up, and at least one pod of each version.
+    """Return the candidate's pods for `weight` per cent of `total`, rounded half up.
+
+    Each version keeps at least one pod.
 
     With a single pod there is no split: any weight above 0 is that pod.
     """
@@ -52,12 +57,12 @@ def candidate_count(total: int, weight: int) -> int:
 
 
 def achievable_weight(total: int, weight: int) -> float:
-    """The share in per cent that whole pods make of `weight`; two decimals."""
+    """Return the share in per cent that whole pods make of `weight`; two decimals."""
     return round(100 * candidate_count(total, weight) / total, 2)
 
 
 def exact_replicas(weights: Iterable[int]) -> int:
-    """The smallest total with which every one of the weights (per cent) is met exactly."""
+    """Return the smallest total with which every one of the weights (per cent) is met exactly."""
     divisor = 100
     for weight in weights:
         divisor = gcd(divisor, weight)
@@ -65,7 +70,7 @@ def exact_replicas(weights: Iterable[int]) -> int:
 
 
 def observed_weight(stable: Workload, candidate: Workload, foreign: int = 0) -> float | None:
-    """The candidate's share of the ready endpoints in per cent (two decimals); None if nothing is ready.
+    """Return the candidate's share of the ready endpoints in per cent (two decimals); None if none is ready.
 
     `foreign`: Endpoints of neither version; requests go to them, too.
     """
@@ -74,7 +79,7 @@ def observed_weight(stable: Workload, candidate: Workload, foreign: int = 0) -> 
 
 
 def settled(target: Counts, stable: Workload, candidate: Workload) -> bool:
-    """Whether the weight is there: the candidate's pods are ready and stable has no more than its share.
+    """Tell whether the weight is there: the candidate's pods are ready and stable has no more than its share.
 
     Missing stable pods do not count against it: they make the candidate's share larger, not smaller.
     """
@@ -87,7 +92,7 @@ def settled(target: Counts, stable: Workload, candidate: Workload) -> bool:
 
 
 def next_counts(*, total: int, target: int, limits: Limits, stable: Workload, candidate: Workload) -> Counts:
-    """The counts to ask for now on the way to `target` candidate pods out of `total`.
+    """Return the counts to ask for now on the way to `target` candidate pods out of `total`.
 
     Scale-up comes first, as far as `limits.surge` has room above `total` (pods that still exist take room).
     Scale-down follows readiness: never are more than `limits.unavailable` of `total` ready pods given up. A
@@ -122,7 +127,10 @@ def _serving(workload: Workload) -> int:
 
 
 def _shrink(workload: Workload, goal: int, needed: int) -> int:
-    """The lowest count from `goal` on that keeps `needed` ready pods (pods that are not ready go first)."""
+    """Return the lowest count from `goal` on that keeps `needed` ready pods.
+
+    Pods that are not ready go first.
+    """
     if workload.desired <= goal:
         return workload.desired
     if workload.ready < needed:
@@ -160,7 +168,7 @@ def minimum_ready(total: int, min_capacity: IntOrPercent, limits: Limits) -> int
 def revert_counts(
     *, total: int, minimum: int, immediate: bool, stable: Workload, candidate: Workload
 ) -> Counts:
-    """The counts to ask for now in a rollback: stable in full at once, the candidate to 0.
+    """Return the counts to ask for now in a rollback: stable in full at once, the candidate to 0.
 
     Candidate pods stay only as far as `minimum` ready pods need them, and go as stable's become ready;
     `immediate` removes them regardless. Without a stable Deployment the candidate is left as it is: it is
@@ -173,7 +181,7 @@ def revert_counts(
 
 
 def without_unparking(counts: Counts, *, total: int, stable: Workload) -> Counts:
-    """The counts of a rollback where stable's pods outside the Service cannot be put back.
+    """Return the counts of a rollback where stable's pods outside the Service cannot be put back.
 
     Where none of its pods serves, all of them go, and new ones come: a new pod is behind the Service. Where
     some serve, that would take those, too, so pods are added for the ones that do not; fewer would end those

@@ -29,5 +29,8 @@ def remember_unreported(draft: Draft) -> None:
 
 
 def _id(draft: Draft, number: int) -> str:
-    """Nanoseconds in hexadecimal, of which the last three digits count: sorts by time, as Events do."""
+    """Return nanoseconds in hexadecimal, of which the last three digits count.
+
+    Sorts by time, as Events do.
+    """
     return f"{int(draft.now.timestamp() * 1_000_000) * 1000 + number:x}"

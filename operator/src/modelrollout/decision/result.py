@@ -30,7 +30,7 @@ _RETRY = timedelta(seconds=5)
 
 
 def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus) -> Decision:
-    """The decision. The status is the old object itself where nothing changed."""
+    """Return the decision. The status is the old object itself where nothing changed."""
     _describe(draft)
     if draft.status is not old and draft.status != old and evaluation is not None:
         _refresh(draft, evaluation)
@@ -61,7 +61,7 @@ def finish(draft: Draft, evaluation: Evaluation | None, old: ModelRolloutStatus)
 
 
 def _refresh(draft: Draft, evaluation: Evaluation) -> None:
-    """The status is written anyway: the values of now go in, and the texts that quote them."""
+    """Put the values of now, and the texts that quote them, into a status that is written anyway."""
     due = due_criteria(draft.spec, draft.status)
     if not due or due != tuple(entry.name for entry in evaluation.fresh):
         return  # the stage has changed; these are not its criteria
@@ -122,7 +122,7 @@ def _pods(draft: Draft) -> PodsStatus:
 
 
 def _scales(draft: Draft) -> tuple[Scale, ...]:
-    """Replica counts that differ from what is observed. While something is wrong nothing is scaled."""
+    """Return replica counts that differ from what is observed. While something is wrong nothing is scaled."""
     stage, status = draft.stage, draft.status
     if stage is not Stage.REVERTING and (status.phase is Phase.INVALID or draft.observed.deleting):
         return _scale_at_rest(draft)
@@ -169,7 +169,7 @@ def _notice_drift(draft: Draft, old: ModelRolloutStatus) -> None:
 
 
 def _wants_copy(draft: Draft) -> bool:
-    """Whether the operator has to make the candidate's Deployment now."""
+    """Tell whether the operator has to make the candidate's Deployment now."""
     spec, stage = draft.spec, draft.stage
     if not draft.context.spec_valid or not spec.candidate.is_copy or draft.status.phase is Phase.INVALID:
         return False
@@ -179,7 +179,7 @@ def _wants_copy(draft: Draft) -> bool:
 
 
 def _shadow(draft: Draft) -> ShadowCopy | None:
-    """The copy outside the Service, for the shadow phase and for validations before the first step."""
+    """Return the copy outside the Service, for the shadow phase and for validations before the first step."""
     spec, run = draft.spec, draft.status.run
     if not draft.context.spec_valid or run is None or draft.observed.deleting:
         return None
@@ -235,7 +235,7 @@ def _waits(draft: Draft, evaluation: Evaluation | None) -> Iterator[timedelta]:
 def watched_deployments(
     spec: ModelRolloutSpec | None, status: ModelRolloutStatus, candidate_name: str | None, name: str
 ) -> tuple[str, ...]:
-    """Names of the Deployments that an observation must cover (`Observation.workloads`), each once."""
+    """Return names of the Deployments that an observation must cover (`Observation.workloads`), each once."""
     run = status.run
     given = spec.stable.deployment if spec is not None and spec.stable is not None else None
     named = [status.stable or given, candidate_name, status.previous_stable, shadow_name(name)]

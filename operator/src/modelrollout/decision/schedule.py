@@ -14,7 +14,10 @@ _DAYS = tuple(Weekday)
 
 @lru_cache(maxsize=64)
 def zone(name: str) -> ZoneInfo | None:
-    """The time zone of that IANA name; None if there is none (the caller reports it and does not advance)."""
+    """Return the time zone of that IANA name.
+
+    None if there is none (the caller reports it and does not advance).
+    """
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):
@@ -22,7 +25,7 @@ def zone(name: str) -> ZoneInfo | None:
 
 
 def is_open(schedule: Schedule | None, now: datetime) -> bool:
-    """Whether `now` is within a window. No schedule is always open; an unknown time zone never is."""
+    """Tell whether `now` is within a window. No schedule is always open; an unknown time zone never is."""
     if schedule is None:
         return True
     return any(start <= now < end for start, end in _openings(schedule, now))
@@ -34,7 +37,7 @@ def next_opening(schedule: Schedule, now: datetime) -> datetime | None:
 
 
 def _openings(schedule: Schedule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Openings from yesterday (one may last over midnight) to a week ahead, in UTC."""
+    """Yield openings from yesterday (one may last over midnight) to a week ahead, in UTC."""
     place = zone(schedule.time_zone)
     if place is None:
         return

@@ -51,7 +51,7 @@ def settle(draft: Draft) -> None:
 
 
 def _rest(draft: Draft) -> None:
-    """The stable version is what is asked for."""
+    """Come to rest: the stable version is what is asked for."""
     run, stable = draft.status.run, draft.status.stable
     last = draft.status.history[0] if draft.status.history else None
     if run is not None and run.result is RunResult.SUCCEEDED and run.candidate == stable and last is not None:

@@ -25,8 +25,9 @@ def wanted_pods(context: Context) -> int:
 
 
 def kept_pods(context: Context) -> int:
-    """Return the pods of stable to keep once it has handed over; what is parked is not given up because no
-    more can be.
+    """Return the pods of stable to keep once it has handed over.
+
+    What is parked is not given up because no more can be.
     """
     wanted, stable = wanted_pods(context), context.stable
     return wanted if stable.can_park else min(wanted, stable.parked)

@@ -12,19 +12,19 @@ OPEN = (ValidationState.PENDING, ValidationState.RUNNING, ValidationState.IMAGE_
 
 
 def validations_before(spec: ModelRolloutSpec, step: int) -> tuple[Validation, ...]:
-    """The validations that must succeed before step `step` (from 0)."""
+    """Return the validations that must succeed before step `step` (from 0)."""
     weight = spec.steps[step].weight
     return tuple(v for v in spec.validations if not v.before_weights or weight in v.before_weights)
 
 
 def latest_entries(status: ModelRolloutStatus, step: int) -> dict[str, ValidationStatus]:
-    """The last attempt of each validation before that step of the present run."""
+    """Return the last attempt of each validation before that step of the present run."""
     run = status.run.id if status.run else ""
     return {entry.name: entry for entry in status.validations if entry.run == run and entry.step == step}
 
 
 def all_succeeded(spec: ModelRolloutSpec, status: ModelRolloutStatus, step: int) -> bool:
-    """Whether every validation before that step has succeeded in this run."""
+    """Tell whether every validation before that step has succeeded in this run."""
     entries = latest_entries(status, step)
     return all(
         v.name in entries and entries[v.name].state is ValidationState.SUCCEEDED
@@ -33,7 +33,7 @@ def all_succeeded(spec: ModelRolloutSpec, status: ModelRolloutStatus, step: int)
 
 
 def describe_open(status: ModelRolloutStatus, step: int) -> str:
-    """What the validations before that step still wait for, for people."""
+    """Return what the validations before that step still wait for, for people."""
     entries = latest_entries(status, step).values()
     parts = [f"{e.name} ({e.message})" if e.message else e.name for e in entries if e.state in OPEN]
     return f"validations that have not succeeded yet: {', '.join(parts)}"

@@ -69,7 +69,7 @@ def follow(draft: Draft, step: int) -> None:
 
 
 def _followed(draft: Draft, entry: ValidationStatus) -> ValidationStatus:
-    """The entry after a look at its Job."""
+    """Return the entry after a look at its Job."""
     result = draft.observed.jobs.get(entry.job)
     state = result.state if result else JobState.ABSENT
     message = (result.message if result else "")[:4096]
@@ -99,7 +99,7 @@ def _ended(draft: Draft, entry: ValidationStatus, state: ValidationState, messag
 
 
 def _stop(draft: Draft, failed: list[ValidationStatus], step: int) -> None:
-    """A failed validation leaves the weight as it is and waits for a person."""
+    """Pause for a failed validation: the weight stays, a person decides."""
     shown = "; ".join(f"{entry.name}: {entry.message}" for entry in failed)
     weight = draft.spec.steps[step].weight
     text = (
@@ -118,7 +118,7 @@ def _stop(draft: Draft, failed: list[ValidationStatus], step: int) -> None:
 
 
 def job_requests(draft: Draft) -> tuple[JobRequest, ...]:
-    """Jobs that status asks for and that are not there yet."""
+    """Return jobs that status asks for and that are not there yet."""
     status = draft.status
     if status.run is None or status.run.finished_at is not None or status.rollback is not None:
         return ()

@@ -70,14 +70,14 @@ class Moment:
     serving: bool = True
 
     def is_stale(self, at: datetime) -> bool:
-        """Whether an answer is too old to speak of now."""
+        """Tell whether an answer is too old to count now."""
         return self.now - at > max(2 * self.interval, MINIMUM_STALENESS)
 
 
 def judge(
     criterion: Criterion, sample: Sample | None, baseline: BaselineStatus | None, moment: Moment
 ) -> Verdict:
-    """The verdict of `criterion` on `sample` (None: it has not been asked yet)."""
+    """Return the verdict of `criterion` on `sample` (None: it has not been asked yet)."""
     verdict = _measure(criterion, sample, baseline, moment)
     advisory = criterion.dry_run or criterion.on_breach is OnBreach.WARN
     counts_as_bad = verdict.suspect and (verdict.state is CriterionState.FAIL or moment.serving)
@@ -91,14 +91,14 @@ def judge(
 def _measure(
     criterion: Criterion, sample: Sample | None, baseline: BaselineStatus | None, moment: Moment
 ) -> Verdict:
-    """The verdict of this instant, without a look at `for`."""
+    """Return the verdict of this instant, without a look at `for`."""
     if sample is None:
         return Verdict(state=CriterionState.PENDING, action=criterion.on_breach, message="Not evaluated yet.")
     if sample.state is SampleState.ERROR:
         message = sample.message or "The query failed."
         return Verdict(state=CriterionState.ERROR, action=criterion.on_breach, at=sample.at, message=message)
     if moment.is_stale(sample.at):
-        return _no_data(criterion, sample, "The last value is too old to speak of now.", policy=False)
+        return _no_data(criterion, sample, "The last value is too old to count now.", policy=False)
     value = sample.value
     if sample.state is SampleState.NO_DATA or value is None or isnan(value):
         return _no_data(criterion, sample, sample.message or "Expected one number, but there is no data.")
@@ -112,7 +112,7 @@ def _measure(
 def _reference(
     criterion: Criterion, sample: Sample, baseline: BaselineStatus | None
 ) -> tuple[float | None, str]:
-    """What the value is compared with, or None and why there is nothing."""
+    """Return what the value is compared with, or None and why there is nothing."""
     if criterion.compare is None:
         return None, ""
     if criterion.compare.to is CompareTo.BASELINE:
@@ -130,7 +130,7 @@ def _reference(
 
 
 def _compare(criterion: Criterion, sample: Sample, value: float, limit: CriterionLimit) -> Verdict:
-    """A value against its limit, by itself or by its confidence bounds."""
+    """Return a value against its limit, by itself or by its confidence bounds."""
     count, least = sample.count, criterion.min_samples
     enough = count is not None and count >= least
     bounds = (value, value)
@@ -196,7 +196,7 @@ def _no_data(criterion: Criterion, sample: Sample, message: str, *, policy: bool
 
 
 def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Moment) -> bool:
-    """Whether it was bad for the whole of `for` up to this answer, but only within the present run."""
+    """Tell whether it was bad for the whole of `for` up to this answer, but only within the present run."""
     period = timedelta(seconds=criterion.for_.seconds)
     if not period:
         return True
@@ -220,7 +220,7 @@ def _lasted(criterion: Criterion, sample: Sample, verdict: Verdict, moment: Mome
 
 
 def _is_bad(criterion: Criterion, point: Point, verdict: Verdict) -> bool | None:
-    """Whether a point of the past was beyond the limit; None where there was no value."""
+    """Tell whether a point of the past was beyond the limit; None where there was no value."""
     if point.value is None or isnan(point.value):
         return None
     reference = point.reference if point.reference is not None else verdict.reference
@@ -236,7 +236,7 @@ def _spacing(times: Iterable[datetime]) -> timedelta | None:
 
 
 def _covers(bad_at: list[datetime], start: datetime, end: datetime, spacing: timedelta | None) -> bool:
-    """Whether bad points fill the window: from its start on, with no hole beyond a missed scrape or two.
+    """Tell whether bad points fill the window: from its start on, with no hole beyond a missed scrape or two.
 
     A point without a value neither proves nor disproves anything: up to two in a row are passed over, as
     long as they leave less than half of the window open. At the start of the window one may be missing,

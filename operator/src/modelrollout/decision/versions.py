@@ -25,13 +25,13 @@ def take_note(draft: Draft) -> None:
 
 
 def candidate_changed(draft: Draft) -> bool:
-    """Whether the candidate's pods are made from another template than the one that the run has measured."""
+    """Tell whether the candidate's pods have another template than the one that the run has measured."""
     seen, known = draft.candidate.template, draft.run.template
     return bool(seen and known and seen != known)
 
 
 def stable_changed(draft: Draft) -> bool:
-    """Whether stable's pods are made from another template than the one that is recorded."""
+    """Tell whether stable's pods are made from another template than the one that is recorded."""
     seen, known = draft.stable.template, draft.status.stable_template
     return draft.status.stable is not None and bool(seen and known and seen != known)
 
@@ -65,7 +65,7 @@ def settle_stable(draft: Draft) -> None:
 
 
 def edited_text(status: ModelRolloutStatus) -> str:
-    """What happened to a stable version that was edited at rest, and what to do the next time."""
+    """Return what happened to a stable version that was edited at rest, and what to do the next time."""
     at = status.stable_edited_at
     return (
         f"The pod template of {status.stable} was changed in place at "
@@ -76,14 +76,14 @@ def edited_text(status: ModelRolloutStatus) -> str:
 
 
 def was_stable(draft: Draft, name: str) -> bool:
-    """Whether the Deployment is the previous version with the template that was stable."""
+    """Tell whether the Deployment is the previous version with the template that was stable."""
     status = draft.status
     template = draft.workload(name).template
     return name == status.previous_stable and bool(template) and template == status.previous_stable_template
 
 
 def rejected(draft: Draft) -> RolledBackCandidate | None:
-    """The candidate that was rolled back, as long as the same spec and the same template are asked for."""
+    """Return the candidate that was rolled back, while the same spec and template are asked for."""
     entry, spec = draft.status.rolled_back_from, draft.spec
     if entry is None or not draft.context.spec_valid or not is_rejected(spec.candidate, draft.status):
         return None
@@ -104,7 +104,7 @@ def reject(draft: Draft, digest: str, name: str, template: str | None) -> None:
 
 
 def is_rejected(candidate: Candidate, status: ModelRolloutStatus) -> bool:
-    """Whether what is asked for was rolled back, as long as its pod template is not another one by now.
+    """Tell whether what is asked for was rolled back, as long as its pod template is not another one by now.
 
     A candidate that was rolled back is not needed any more: that its Deployment is missing is no problem.
     """

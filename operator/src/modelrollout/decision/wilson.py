@@ -6,8 +6,7 @@ Journal of the American Statistical Association 22, 1927, pages 209-212) behaves
 shares near 0 and 1, where the textbook interval fails (Brown, Cai and DasGupta, "Interval estimation for a
 binomial proportion", Statistical Science 16, 2001):
 
-    centre = (p + z²/2n) / (1 + z²/n)
-    half   = z / (1 + z²/n) · sqrt(p(1 - p)/n + z²/4n²)
+centre = (p + z²/2n) / (1 + z²/n) half   = z / (1 + z²/n) · sqrt(p(1 - p)/n + z²/4n²)
 
 Each bound is used alone ("is the share beyond the limit?"), so z is the one-sided quantile of the confidence:
 1.645 for 0.95.
@@ -39,7 +38,7 @@ def normal_quantile(confidence: float) -> float:
 
 
 def wilson_bounds(share: float, count: float, confidence: float) -> tuple[float, float]:
-    """Lower and upper bound (each one-sided at `confidence`) of a share measured on `count` events.
+    """Return lower and upper bound (each one-sided at `confidence`) of a share measured on `count` events.
 
     `share` is clamped to 0..1 (a quotient of rates can overshoot by rounding); without events nothing is
     known: (0, 1).

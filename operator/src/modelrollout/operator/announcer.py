@@ -31,7 +31,7 @@ class Announcer:
         self._wake = wake
 
     def announce(self, rollout: RolloutState) -> None:
-        """Begins to tell what is neither told nor being told."""
+        """Begin to tell what is neither told nor being told."""
         entries = rollout.status.unreported
         there = {entry.id for entry in entries}
         rollout.reported &= there

@@ -114,8 +114,9 @@ class App:
         return cls(settings, api=api, metrics=metrics, leadership=leadership, stop=stop)
 
     async def start(self) -> None:
-        """Serve probes, then see everything, then compete for the lease: a decision never rests on half a
-        cache. Returns when every kind and every ModelRollout has been listed.
+        """Serve probes, then list everything, then compete for the lease.
+
+        A decision never rests on half a cache. Returns when every kind and all ModelRollouts are listed.
         """
         await self._health.start(self._settings.host, self._settings.port)
         logger.info("Probes and metrics are served on port %d.", self._health.port)
@@ -161,11 +162,11 @@ class App:
             deadline.done()
 
     async def credentials(self) -> Credentials:
-        """How the API server is reached, for kopf."""
+        """Return how the API server is reached, for kopf."""
         return await self._connection.credentials()
 
     def unhealthy(self) -> str:
-        """Why a restart would help; empty if it would not."""
+        """Return why a restart would help; empty if it would not."""
         late = self.queue.overdue()
         if late > self._settings.stalled_after:
             return (
@@ -174,7 +175,7 @@ class App:
         return ""
 
     def unready(self) -> str:
-        """Why this replica could neither act nor take over now; empty if it could."""
+        """Return why this replica could neither act nor take over now; empty if it could."""
         if not self._synced.is_set():
             missing = "; ".join(self._cache.missing())
             return "the caches are not complete yet" + (f": {missing}" if missing else "")
@@ -187,7 +188,7 @@ class App:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A part that ends before it is told to ends the operator, so that a fresh one takes over."""
+        """End the operator when a part ends too early, so that a fresh one takes over."""
         if task not in self._tasks or task.cancelled():
             return
         logger.error("The task %s ended; the operator stops.", task.get_name(), exc_info=task.exception())

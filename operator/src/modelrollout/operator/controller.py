@@ -78,7 +78,7 @@ class Controller:
         await self._queue.run(self._tick)
 
     async def lead(self) -> None:
-        """Ticks while this replica holds the lease, until cancelled."""
+        """Tick while this replica holds the lease, until cancelled."""
         while True:
             await self._leadership.acquired.wait()
             logger.info("This replica acts from now on (%d ModelRollouts).", len(self._store))
@@ -90,8 +90,10 @@ class Controller:
             logger.info("This replica waits from now on.")
 
     async def resync(self, every: float) -> None:
-        """List all ModelRollouts now and then: finds a lost event, and what was deleted while kopf did not
-        watch. Sooner after the start, when a watch is most likely to be missing.
+        """List all ModelRollouts now and then.
+
+        This finds a lost event, and what was deleted while kopf did not watch. Sooner after the start,
+        when a watch is most likely to be missing.
         """
         for pause in itertools.chain(FIRST_RESYNCS, itertools.repeat(every)):
             await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
@@ -160,7 +162,7 @@ class Controller:
         return wait
 
     async def _look_again(self, key: Key) -> None:
-        """Reads one ModelRollout from the API server; forgets it if it is gone."""
+        """Read one ModelRollout from the API server; forgets it if it is gone."""
         try:
             self._apply(await self._api.get(resources.rollout(*key)))
         except NotFoundError:
@@ -169,7 +171,7 @@ class Controller:
             logger.debug("%s could not be read: %s", key[1], error)
 
     async def _failed(self, rollout: RolloutState, error: Exception) -> float:
-        """Makes a failed tick visible and returns the seconds until the next attempt."""
+        """Make a failed tick visible and returns the seconds until the next attempt."""
         rollout.failures += 1
         wait: float = min(LONGEST_BACKOFF, 0.5 * 2 ** min(rollout.failures, 10)) * self._jitter.uniform(
             0.75, 1.25

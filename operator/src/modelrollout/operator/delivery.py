@@ -1,5 +1,6 @@
-"""Queues of webhook deliveries: one for each target, so that a target that does not answer delays only
-itself.
+"""Queues of webhook deliveries.
+
+One for each target, so that a target that does not answer delays only itself.
 
 A target is one address as one namespace calls it. Each has a worker while messages wait for it; they are sent
 in order. A target whose last delivery failed uses slots, connections and name resolution of its own class, so
@@ -80,7 +81,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of a name. Raises OSError if it has none."""
+        """Return the addresses of a name. Raises OSError if it has none."""
         flags = socket.AI_ADDRCONFIG | socket.AI_NUMERICSERV
         found = await asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags)
@@ -98,7 +99,7 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Lets go of the threads; one that still waits for an answer ends by itself."""
+        """Let go of the threads; one that still waits for an answer ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -211,7 +212,7 @@ class Deliveries:
                 del self._failing[next(iter(self._failing))]
 
     async def _send(self, message: Message) -> bool:
-        """Whether it was delivered, after as many attempts as that takes."""
+        """Tell whether it was delivered, after as many attempts as that takes."""
         pause, seen = 0.5, ""
         for attempt in range(1, ATTEMPTS + 1):
             try:

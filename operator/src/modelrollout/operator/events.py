@@ -42,7 +42,7 @@ class EventRecorder:
         self._queue: asyncio.Queue[_Posting] = asyncio.Queue(QUEUE_LENGTH)
 
     def report(self, rollout: RolloutState, entry: UnreportedTransition, done: Done) -> None:
-        """Reports a transition that stands in status."""
+        """Report a transition that stands in status."""
         if entry.announcement is Announcement.ROLLING_BACK:
             cause = (entry.criterion or "", entry.reason)
             rollout.rollbacks[cause] = rollout.rollbacks.get(cause, 0) + 1
@@ -52,18 +52,18 @@ class EventRecorder:
         self._tell(rollout, note, done)
 
     def warn(self, rollout: RolloutState, reason: Reason, message: str) -> None:
-        """Reports something that no decision stands for."""
+        """Report something that no decision stands for."""
         note = EventNote(reason=str(reason), message=message, severity=Severity.WARNING.value)
         self._tell(rollout, note, lambda _: None)
 
     def command_ignored(self, rollout: RolloutState) -> None:
-        """Says once what in the annotations is no command."""
+        """Say once what in the annotations is no command."""
         if rollout.command_error and rollout.command_error != rollout.reported_command:
             rollout.reported_command = rollout.command_error
             self.warn(rollout, Reason.BAD_COMMAND, rollout.command_error)
 
     def status_unreadable(self, rollout: RolloutState) -> None:
-        """Says once for each version that nothing is done for the object, and why."""
+        """Say once for each version that nothing is done for the object, and why."""
         if rollout.reported_status != rollout.resource_version:
             rollout.reported_status = rollout.resource_version
             self.warn(
@@ -74,7 +74,7 @@ class EventRecorder:
             )
 
     async def run(self) -> None:
-        """Posts Events until cancelled."""
+        """Post Events until cancelled."""
         while True:
             posting = await self._queue.get()
             try:
@@ -83,7 +83,7 @@ class EventRecorder:
                 self._queue.task_done()
 
     async def flush(self, seconds: float) -> None:
-        """Waits until all Events are posted, at most so long."""
+        """Wait until all Events are posted, at most so long."""
         try:
             async with asyncio.timeout(seconds):
                 await self._queue.join()

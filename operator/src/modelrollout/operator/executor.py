@@ -73,7 +73,7 @@ class Executor:
         return may_unpark and bool(self.parking.refusal(rollout.namespace))
 
     async def _park(self, rollout: RolloutState, decision: Decision) -> Sequence[Scale]:
-        """Pods out of the Service or back into it; returns the counts that may be set after that."""
+        """Return pods out of the Service or back into it; returns the counts that may be set after that."""
         owner, service = rollout.ref, rollout.service_name
         may_unpark = not self.parking.refusal(rollout.namespace)
         left_out = await self.parking.unpark(decision.serving, owner=owner)
@@ -86,7 +86,7 @@ class Executor:
         return tuple(scale for scale in decision.scales if scale.deployment not in left_out)
 
     async def try_again(self, rollout: RolloutState) -> None:
-        """What could not be made is tried again now and then; until it succeeds it stays a problem."""
+        """Try again, now and then, what could not be made; until it succeeds it stays a problem."""
         spec, run = rollout.spec, rollout.status.run
         if rollout.pending_problem is None or time.monotonic() < rollout.pending_problem[1]:
             return
@@ -116,17 +116,17 @@ class Executor:
             rollout.pending_problem = (problem, time.monotonic() + TROUBLE_SECONDS)
 
     def open_jobs(self, rollout: RolloutState) -> tuple[str, ...]:
-        """Names of the Jobs whose result is not in status yet."""
+        """Return names of the Jobs whose result is not in status yet."""
         return tuple(entry.job for entry in rollout.status.validations if entry.state in OPEN)
 
     async def look_at_jobs(self, rollout: RolloutState) -> None:
-        """Reads what failed or waiting Jobs say; nothing is read where none is open."""
+        """Read what failed or waiting Jobs say; nothing is read where none is open."""
         names = self.open_jobs(rollout)
         if names:
             await self.jobs.look(rollout.namespace, names)
 
     def job_results(self, rollout: RolloutState) -> Mapping[str, JobResult]:
-        """Where the open Jobs stand, from memory."""
+        """Return where the open Jobs stand, from memory."""
         return self.jobs.results(self.open_jobs(rollout), owner=rollout.ref)
 
     async def _let_jobs_go(self, rollout: RolloutState, decision: Decision) -> None:
@@ -181,7 +181,7 @@ class Executor:
         )
 
     async def _release_copies(self, rollout: RolloutState, decision: Decision) -> None:
-        """Copies that an older version of the operator made with an owner reference lose it."""
+        """Remove the owner reference of copies that an older version of the operator made."""
         for copy in decision.status.owned:
             seen = self.cache.deployments.get(rollout.namespace, copy.name)
             if seen is not None and seen.owner == rollout.uid:

@@ -1,5 +1,6 @@
-"""The operator's entrance: what kopf calls at the start, at the end, to log in, and for each change of a
-ModelRollout.
+"""The operator's entrance.
+
+What kopf calls at the start, at the end, to log in, and for each change of a ModelRollout.
 
 kopf owns the process, its signals and its event loop. What else is watched, and why not through kopf, is in
 docs/design/operator.md.
@@ -25,8 +26,9 @@ SILENCE_SECONDS: Final = 40.0
 
 
 class EndlessBackoff:
-    """Seconds between attempts of kopf's requests. Never exhausted: an outage of an hour must not end the
-    operator.
+    """Seconds between attempts of kopf's requests.
+
+    Never exhausted: an outage of an hour must not end the operator.
     """
 
     def __iter__(self) -> Iterator[float]:
@@ -65,7 +67,7 @@ async def drain(*, memo: Any, **_: Any) -> None:
 
 @kopf.on.login()  # type: ignore[untyped-decorator, unused-ignore]
 async def log_in(*, memo: Any, **_: Any) -> kopf.AiohttpSession:
-    """The operator's own credentials, read anew after a 401 and before a token expires."""
+    """Return the operator's own credentials, read anew after a 401 and before a token expires."""
     info = connection_info(await memo.app.credentials())
     connector = Connector(limit=0, ssl=info.as_ssl_context())
     return kopf.AiohttpSession(

@@ -27,7 +27,7 @@ class HealthServer:
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listens; `port` 0 takes a free one, which is then in `self.port`."""
+        """Listen; `port` 0 takes a free one, which is then in `self.port`."""
         app = web.Application()
         app.router.add_get("/healthz", self._answer(self._healthy))
         app.router.add_get("/readyz", self._answer(self._ready))
@@ -40,7 +40,7 @@ class HealthServer:
         self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Closes the port."""
+        """Close the port."""
         if self._runner is not None:
             await self._runner.cleanup()
 

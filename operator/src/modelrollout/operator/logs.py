@@ -21,7 +21,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, fields, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
+        """Return the record as JSON."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{seconds}.{int(record.msecs):03d}Z",
@@ -42,8 +42,9 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(about)s%(message)s", datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record; what follows its first line is indented, so that no text of others looks like another
-        record.
+        """Return the record.
+
+        What follows its first line is indented, so that no text of others looks like another record.
         """
         name = getattr(record, "rollout", None)
         record.about = f"[{getattr(record, 'namespace', '')}/{name}] " if name else ""
@@ -51,7 +52,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logs(*, form: str, level: str) -> None:
-    """Sends all logs to stderr. `form` is json or text; other libraries are heard from WARNING on."""
+    """Send all logs to stderr. `form` is json or text; other libraries are heard from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the operator until SIGTERM or SIGINT. Returns 0 then, 1 after a failure, 2 for unusable
-    settings.
+    """Run the operator until SIGTERM or SIGINT.
+
+    Returns 0 then, 1 after a failure, 2 for unusable settings.
     """
     try:
         settings = load_settings(sys.argv[1:] if arguments is None else arguments, os.environ)

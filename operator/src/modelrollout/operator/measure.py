@@ -34,8 +34,9 @@ SLOW: Final = (
 
 
 def retry_delay(failed: int) -> float:
-    """Seconds until criteria are asked again after so many evaluations in a row with an Error; infinite after
-    none.
+    """Return seconds until criteria are asked again after so many evaluations in a row with an Error.
+
+    Infinite after none.
 
     Without this an Error would hold a run with a long interval until the interval is over.
     """
@@ -62,7 +63,7 @@ class Measurer:
         self._replica_sets = replica_sets
 
     async def measure(self, rollout: RolloutState) -> None:
-        """Evaluates the criteria if they are due. Failures of Prometheus end up in the samples."""
+        """Evaluate the criteria if they are due. Failures of Prometheus end up in the samples."""
         spec = rollout.spec
         if spec is None or rollout.deleting:
             return
@@ -125,7 +126,7 @@ class Measurer:
         )
 
     async def _try_queries(self, rollout: RolloutState, spec: ModelRolloutSpec) -> None:
-        """Before anything is scaled for a new spec: does Prometheus understand its queries at all?"""
+        """Ask, before anything is scaled for a new spec, whether Prometheus understands its queries."""
         if rollout.refused_queries is not None or not spec.criteria:
             return
         queries = self._queries(rollout, spec)
@@ -169,7 +170,7 @@ class Measurer:
 
 
 async def _in_time(names: Sequence[str], asking: Awaitable[Measured], clock: ServerClock) -> Measured:
-    """What was asked for, or an ERROR for every name if Prometheus takes longer than a tick may wait."""
+    """Return what was asked for, or an ERROR for every name if Prometheus takes longer than a tick may."""
     try:
         async with asyncio.timeout(MEASURE_SECONDS):
             return await asking
@@ -178,7 +179,7 @@ async def _in_time(names: Sequence[str], asking: Awaitable[Measured], clock: Ser
 
 
 def _versions(rollout: RolloutState) -> tuple[str, str | None]:
-    """The Deployments whose pods are measured: candidate (in the shadow phase its copy) and stable."""
+    """Return the Deployments whose pods are measured: candidate (in the shadow phase its copy) and stable."""
     status, spec = rollout.status, rollout.spec
     run = status.run if status.run is not None and status.run.finished_at is None else None
     candidate = run.candidate if run is not None else rollout.candidate_name

@@ -101,11 +101,11 @@ class OperatorMetrics(RequestObserver):
         self.registry.register(RolloutCollector(rollouts, self._leading))
 
     def watch_clock(self, skew: Callable[[], float]) -> None:
-        """Tells the skew whenever it is scraped."""
+        """Tell the skew whenever it is scraped."""
         self._clock_skew.set_function(skew)
 
     def request_done(self, *, method: str, kind: str, status: int) -> None:
-        """Counts a request to the API server."""
+        """Count a request to the API server."""
         self.api_requests.labels(method, kind, str(status) if status else "none").inc()
 
 
@@ -136,7 +136,7 @@ class RolloutCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """The samples of all rollouts."""
+        """Yield the samples of all rollouts."""
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
             name: GaugeMetricFamily(name, text, labels=[*NAMES, *labels])
             for name, (text, labels) in GAUGES.items()
@@ -205,7 +205,7 @@ def _samples(rollout: RolloutState) -> Iterator[Sample]:
 
 
 def _rollbacks(rollout: RolloutState, spec: ModelRolloutSpec | None) -> Iterator[Sample]:
-    """Every cause from the start, at 0: of a counter that is born at 1 `increase` never sees the first.
+    """Yield every cause from the start, at 0: of a counter that is born at 1 `increase` never sees the first.
 
     One that has ended has no zeros: most rollouts have, and each series costs at every scrape.
     """
@@ -218,7 +218,7 @@ def _rollbacks(rollout: RolloutState, spec: ModelRolloutSpec | None) -> Iterator
 
 
 def _limits(rollout: RolloutState, criterion: Criterion) -> Iterator[Sample]:
-    """The limits of a criterion; of one that compares only where what it compares with is known."""
+    """Yield the limits of a criterion; of one that compares only where what it compares with is known."""
     limit = criterion_limit(criterion, _reference(rollout, criterion))
     if limit is None:
         return

@@ -41,7 +41,7 @@ class Observer:
         self._jobs = jobs
 
     def observe(self, rollout: RolloutState) -> Observation:
-        """What is known now. No request is made."""
+        """Return what is known now. No request is made."""
         service = rollout.service_name or ""
         endpoints = self._cache.endpoints(rollout.namespace, service)
         return Observation(
@@ -68,7 +68,7 @@ class Observer:
         )
 
     async def look_again(self, rollout: RolloutState) -> None:
-        """Reads what clients reach from the API server: a watch may be late.
+        """Read what clients reach from the API server: a watch may be late.
 
         Raises:
             ApiError: The API server did not answer.
@@ -77,7 +77,7 @@ class Observer:
             await self._cache.read_endpoints(rollout.namespace, rollout.service_name)
 
     async def look_for_kept_pods(self, rollout: RolloutState) -> None:
-        """Reads from the API server which pods run outside the Service. Raises as `look_again` does."""
+        """Read from the API server which pods run outside the Service. Raises as `look_again` does."""
         await self._parking.look_again(rollout.ref)
 
     def _problems(self, rollout: RolloutState) -> tuple[Problem, ...]:
@@ -118,7 +118,7 @@ class Observer:
         )
 
     def _ready(self, deployment: DeploymentView, endpoints: ReadyEndpoints, parked: int) -> int:
-        """Its endpoints; where those are not known as they are now, the ready pods of its status.
+        """Return its endpoints; where those are not known as they are now, the ready pods of its status.
 
         Nothing advances on that, but a return to stable ends on it.
         """
@@ -139,7 +139,7 @@ class Observer:
 
 
 def _foreign(rollout: RolloutState, endpoints: ReadyEndpoints) -> tuple[str, ...]:
-    """What clients reach besides the versions of the rollout, one text an endpoint."""
+    """Return what clients reach besides the versions of the rollout, one text an endpoint."""
     own = set(rollout.deployments()) - {shadow_name(rollout.name)}
     others = [
         f"Deployment {name}" for name, pods in endpoints.ready.items() if name not in own for _ in range(pods)

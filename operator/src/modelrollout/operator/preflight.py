@@ -31,7 +31,7 @@ class Inspector:
         self._targets = targets
 
     async def look(self, rollout: RolloutState) -> None:
-        """Looks what else has the name of a Deployment that is missing; asks nothing where none is."""
+        """Look what else has the name of a Deployment that is missing; asks nothing where none is."""
         spec, namespace = rollout.spec, rollout.namespace
         if spec is None:
             return
@@ -108,7 +108,7 @@ class Inspector:
         yield from self._selector_problems(rollout, service)
 
     def _selector_problems(self, rollout: RolloutState, service: ServiceView) -> Iterator[Problem]:
-        """Deployments whose pods the Service does not select."""
+        """Yield deployments whose pods the Service does not select."""
         namespace = rollout.namespace
         for name in self._serving(rollout):
             deployment = self._cache.deployments.get(namespace, name)
@@ -163,7 +163,7 @@ class Inspector:
         yield from self._claims(rollout)
 
     def _claims(self, rollout: RolloutState) -> Iterator[Problem]:
-        """Deployments that belong to another ModelRollout, or that an autoscaler scales."""
+        """Yield deployments that belong to another ModelRollout, or that an autoscaler scales."""
         namespace = rollout.namespace
         for name in self._serving(rollout):
             other = self._store.holder(rollout, "deployments", name)

@@ -1,5 +1,6 @@
-"""What of Services and Deployments decides which pods clients and queries reach: settings that bend shares,
-selectors that overlap, names that cannot be told apart.
+"""What of Services and Deployments decides which pods clients and queries reach.
+
+Settings that bend shares, selectors that overlap, names that cannot be told apart.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ UNEVEN: Final = {
 
 
 def uneven_traffic(service: ServiceView | None) -> tuple[Problem, ...]:
-    """Settings of the Service because of which the share of requests differs from the share of pods."""
+    """Return settings of the Service that make the share of requests differ from that of pods."""
     found = []
     for text in service.uneven if service is not None else ():
         reason, effect = UNEVEN[text.partition(":")[0]]
@@ -52,7 +53,7 @@ def uneven_traffic(service: ServiceView | None) -> tuple[Problem, ...]:
 
 
 def overlapping_selectors(rollout: RolloutState, cache: ClusterCache) -> Iterator[Problem]:
-    """Why the pods of one version would be taken for the other's; nothing if they cannot be."""
+    """Yield why the pods of one version would be taken for the other's; nothing if they cannot be."""
     spec, status = rollout.spec, rollout.status
     assert spec is not None
     run = status.run if status.run is not None and status.run.finished_at is None else None
@@ -77,7 +78,7 @@ def overlapping_selectors(rollout: RolloutState, cache: ClusterCache) -> Iterato
 
 
 def _made_apart(other: DeploymentView, rollout: RolloutState, *, one_is: bool) -> bool:
-    """Whether `other` is a copy that the operator made: it adds a label to those of its original.
+    """Tell whether `other` is a copy that the operator made: it adds a label to those of its original.
 
     The original's selector matches the copy's pods, which hurts only where the original is the candidate and
     validations are to reach it alone.
@@ -88,7 +89,7 @@ def _made_apart(other: DeploymentView, rollout: RolloutState, *, one_is: bool) -
 
 
 def ambiguous_names(rollout: RolloutState, cache: ClusterCache, names: Sequence[str]) -> Iterator[Problem]:
-    """Deployments whose pods cannot be told from another's: Kubernetes cuts long names of pods."""
+    """Yield deployments whose pods cannot be told from another's: Kubernetes cuts long names of pods."""
     for name in names:
         others = cache.namesakes(rollout.namespace, name)
         if others:

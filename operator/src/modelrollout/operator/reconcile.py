@@ -41,13 +41,13 @@ LAST_EVENTS_SECONDS: Final = 2.0
 
 
 def failure_told(rollout: RolloutState) -> Condition | None:
-    """The condition that tells of the failed tick before this one; None if that succeeded."""
+    """Return the condition that tells of the failed tick before this one; None if that succeeded."""
     told = get_condition(rollout.status.conditions, ConditionType.STALLED)
     return told if rollout.failures and told is not None and told.reason in FAILURES else None
 
 
 def keep_failure(decision: Decision, told: Condition) -> Decision:
-    """The decision with that condition in its status.
+    """Return the decision with that condition in its status.
 
     It stays until a tick has succeeded: without it each attempt would write it off and on again.
     """
@@ -138,7 +138,7 @@ class Reconciler:
         return decide(spec=rollout.spec, status=rollout.status, observed=observation, now=self._clock.now())
 
     async def _act(self, rollout: RolloutState, decision: Decision) -> bool:
-        """Carry the decision out and report it; whether another one has to be made at once."""
+        """Carr the decision out and report it; whether another one has to be made at once."""
         rollout.blocking_criteria = decision.blocking_criteria
         problem = rollout.pending_problem
         try:
@@ -162,7 +162,7 @@ class Reconciler:
             self._store.refresh_claims(rollout)
 
     async def _put_status(self, rollout: RolloutState, decision: Decision) -> str:
-        """The new resourceVersion. Traffic returns to stable also where that may not be written down.
+        """Return the new resourceVersion. Traffic returns to stable also where that may not be written down.
 
         It is remembered instead, and written as soon as that is allowed again.
         """
@@ -180,7 +180,7 @@ class Reconciler:
         return version
 
     async def _let_go(self, rollout: RolloutState, decision: Decision) -> None:
-        """The finalizer goes once nothing is under way any more and no copy is left to delete."""
+        """Remove the finalizer once nothing is under way and no copy is left to delete."""
         over = decision.finalized if rollout.deleting else not _holds(decision.status)
         if FINALIZER in rollout.finalizers and over:
             if rollout.deleting:  # with the object goes what was not told yet
@@ -190,7 +190,7 @@ class Reconciler:
             rollout.finalizers = finalizers
 
     def _next(self, rollout: RolloutState, decision: Decision) -> float | None:
-        """Seconds to the next time, by what waits for the clock."""
+        """Return seconds to the next time, by what waits for the clock."""
         wait = self._next_by_decision(rollout, decision)
         if rollout.unsaved:
             wait = min(UNSAVED_SECONDS, UNSAVED_SECONDS if wait is None else wait)
@@ -221,6 +221,6 @@ class Reconciler:
 
 
 def _holds(status: ModelRolloutStatus) -> bool:
-    """Whether something has to be done before the ModelRollout may go."""
+    """Tell whether something has to be done before the ModelRollout may go."""
     run = status.run
     return (run is not None and run.finished_at is None) or other_copies(status)

@@ -92,8 +92,9 @@ class RolloutState:
 
     @classmethod
     def of(cls, obj: Mapping[str, Any]) -> RolloutState:
-        """A ModelRollout from the API server's JSON. Nothing in it is trusted to be of the right type but
-        metadata.
+        """Return a ModelRollout from the API server's JSON.
+
+        Nothing in it is trusted to be of the right type but metadata.
         """
         meta = obj["metadata"]
         new = cls(
@@ -103,7 +104,7 @@ class RolloutState:
         return new
 
     def take(self, obj: Mapping[str, Any]) -> None:
-        """Takes in a newer version of the object."""
+        """Take in a newer version of the object."""
         meta, status = obj["metadata"], obj.get("status")
         self.resource_version = meta["resourceVersion"]
         self.deleting = bool(meta.get("deletionTimestamp"))
@@ -147,7 +148,7 @@ class RolloutState:
         return (self.created, run.started_at if run else NEVER, self.uid)
 
     def rank(self, claim: Claim) -> tuple[int, tuple[str, datetime, str]]:
-        """Sorts the rollout first to which the Deployment or Service belongs."""
+        """Sort the rollout first to which the Deployment or Service belongs."""
         run = self.status.run
         under_way = run is not None and run.finished_at is None
         in_use = claim in self.in_use
@@ -166,8 +167,9 @@ class RolloutState:
 
     @property
     def status(self) -> ModelRolloutStatus:
-        """The status, parsed once a version; a fresh one where it cannot be understood, `status_error` says
-        why.
+        """The status, parsed once a version.
+
+        A fresh one where it cannot be understood, `status_error` says why.
         """
         if self._raw_status is not NOT_PARSED:
             raw, self._raw_status = self._raw_status, NOT_PARSED
@@ -179,8 +181,10 @@ class RolloutState:
 
     @property
     def parsed(self) -> tuple[ModelRolloutSpec | None, ModelRolloutStatus]:
-        """Spec and status as last parsed, perhaps of an older version. For other threads than that of the
-        ticks: two that parse at once would see each other's half-done work.
+        """Spec and status as last parsed, perhaps of an older version.
+
+        For other threads than that of the ticks: two that parse at once would see each other's half-done
+        work.
         """
         return self._spec, self._status
 
@@ -194,7 +198,7 @@ class RolloutState:
         return bool(self.status_error)
 
     def set_status(self, status: ModelRolloutStatus, resource_version: str) -> None:
-        """Takes over a status that was just written."""
+        """Take over a status that was just written."""
         self._status, self._raw_status = status, NOT_PARSED
         self.resource_version = resource_version
         self.phase = status.phase or ""
@@ -206,7 +210,7 @@ class RolloutState:
 
     @property
     def candidate_name(self) -> str | None:
-        """The Deployment that spec.candidate stands for: the one it names, or the copy it asks for."""
+        """Return the Deployment of spec.candidate: the one given, or the copy that the operator makes."""
         spec = self.spec
         if spec is None:
             return None
@@ -220,11 +224,11 @@ class RolloutState:
         return self._service
 
     def deployments(self) -> tuple[str, ...]:
-        """Every Deployment that a decision about it must know of, each once."""
+        """Return every Deployment that a decision about it must know of, each once."""
         return watched_deployments(self.spec, self.status, self.candidate_name, self.name)
 
     def deployments_in_use(self) -> tuple[str, ...]:
-        """Those of them that serve now, are in the run under way, or are kept to return to."""
+        """Return those of them that serve now, are in the run under way, or are kept to return to."""
         status = self.status
         run = status.run if status.run is not None and status.run.finished_at is None else None
         named = [status.stable, status.previous_stable]
@@ -234,7 +238,7 @@ class RolloutState:
 
 
 def explain(error: ValidationError) -> str:
-    """The first few things wrong with a spec, each with its field."""
+    """Return the first few things wrong with a spec, each with its field."""
     parts = [
         f"{'.'.join(['spec', *(str(part) for part in one['loc'])])}: {one['msg']}"
         for one in error.errors(include_url=False)[:PROBLEMS_SHOWN]

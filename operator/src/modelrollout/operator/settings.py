@@ -66,7 +66,7 @@ class Settings:
 
 
 def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Settings from flags, else from the environment, else the defaults.
+    """Return settings from flags, else from the environment, else the defaults.
 
     Raises:
         SettingsError: A flag is unknown or a value unusable.
@@ -136,7 +136,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
 
 def _named(unknown: Sequence[str]) -> str:
-    """Arguments that are no flags of ours, without their values: one may be a credential."""
+    """Return arguments that are no flags of ours, without their values: one may be a credential."""
     flags = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
     names = ", ".join(plain_name(flag.removeprefix("--")) for flag in flags)
     return names or f"{len(unknown)} that are no flags"
@@ -161,7 +161,10 @@ def _prometheus(url: str, config: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _servers(config: str) -> Mapping[str, Mapping[str, Any]]:
-    """The entries of the file. What it holds is never quoted: headers and addresses may be credentials."""
+    """Return the entries of the file.
+
+    What it holds is never quoted: headers and addresses may be credentials.
+    """
     try:
         loaded = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

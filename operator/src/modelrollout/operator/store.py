@@ -30,7 +30,7 @@ class RolloutStore:
         return iter(self._rollouts.values())
 
     def get(self, key: Key) -> RolloutState | None:
-        """One rollout, or None."""
+        """Return one rollout, or None."""
         return self._rollouts.get(key)
 
     def apply(self, obj: Mapping[str, Any]) -> bool:
@@ -55,7 +55,7 @@ class RolloutStore:
         return True
 
     def remove(self, key: Key, *, uid: str | None = None) -> None:
-        """Forgets an object; with `uid` only if it is still that one."""
+        """Forget an object; with `uid` only if it is still that one."""
         old = self._rollouts.get(key)
         if old is None or (uid is not None and old.uid != uid):
             return
@@ -64,7 +64,7 @@ class RolloutStore:
         self._forgotten(old)
 
     def refresh_claims(self, rollout: RolloutState) -> None:
-        """Brings the index up to date with what the rollout names now; others that share it are woken."""
+        """Bring the index up to date with what the rollout names now; others that share it are woken."""
         namespace, service = rollout.namespace, rollout.service_name
         claims = {("deployments", namespace, name) for name in rollout.deployments()}
         in_use = {("deployments", namespace, name) for name in rollout.deployments_in_use()}
@@ -75,12 +75,12 @@ class RolloutStore:
         self._claim(rollout, frozenset(claims), frozenset(in_use))
 
     def claimants(self, kind: str, namespace: str, name: str) -> Iterator[RolloutState]:
-        """The rollouts that name that Deployment or Service."""
+        """Yield the rollouts that name that Deployment or Service."""
         for key in self._claimants.get((kind, namespace, name), ()):
             yield self._rollouts[key]
 
     def holder(self, rollout: RolloutState, kind: str, name: str) -> str | None:
-        """The name of another rollout to which that Deployment or Service belongs; None: to this one.
+        """Return the name of another rollout to which that Deployment or Service belongs; None: to this one.
 
         It belongs to the rollout that has it in use: in a run under way first, then at rest. Age decides only
         between rollouts of the same rank, so that an edit of an old one cannot stop the run of a newer one.

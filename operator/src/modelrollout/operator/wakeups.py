@@ -23,7 +23,7 @@ class Wakeups:
         self._queue = queue
 
     def object_changed(self, kind: str, namespace: str, name: str) -> None:
-        """A Deployment, a Service (or its endpoints) or a Job changed: queue the rollouts it concerns."""
+        """Queue the rollouts that a changed Deployment, Service (or its endpoints) or Job concerns."""
         if kind == EVERYTHING:
             self.wake_all()
         elif kind == "rollouts":

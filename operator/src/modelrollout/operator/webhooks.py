@@ -1,5 +1,6 @@
-"""Webhooks: each transition that spec.notifications asks for, as a CloudEvent; retried, and never waited
-for.
+"""Webhooks.
+
+Each transition that spec.notifications asks for, as a CloudEvent; retried, and never waited for.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ ANY_HOST: Final = "*"
 
 
 def cloud_event(rollout: RolloutState, entry: UnreportedTransition) -> dict[str, Any]:
-    """The CloudEvent (version 1.0, structured mode). The same transition keeps its id over all attempts, also
-    those of another replica.
+    """Return the CloudEvent (version 1.0, structured mode).
+
+    The same transition keeps its id over all attempts, also those of another replica.
     """
     status = rollout.status
     assert entry.announcement is not None
@@ -61,8 +63,9 @@ class Notifier:
         self._deliveries = Deliveries(metrics, headers=self._headers)
 
     def notify(self, rollout: RolloutState, entry: UnreportedTransition, done: Done) -> None:
-        """Queues a transition for the notifications that want it; `done` is called when the last of them was
-        delivered or given up.
+        """Queues a transition for the notifications that want it.
+
+        `done` is called when the last of them was delivered or given up.
         """
         wanted = rollout.spec.notifications if rollout.spec is not None else ()
         chosen = [
@@ -93,11 +96,11 @@ class Notifier:
             )
 
     async def run(self) -> None:
-        """Sends until cancelled."""
+        """Send until cancelled."""
         await self._deliveries.run()
 
     def host_allowed(self, url: str) -> bool:
-        """Whether the operator's settings allow a webhook at that address."""
+        """Tell whether the operator's settings allow a webhook at that address."""
         return ANY_HOST in self._allowed or (urlsplit(url).hostname or "") in self._allowed
 
     def _put(self, message: Message) -> None:

@@ -32,7 +32,7 @@ class _Entry:
 
 
 def slot(due: float, wait: float) -> float:
-    """The due time rounded up to the next slot; all callers in one process share the grid."""
+    """Return the due time rounded up to the next slot; all callers in one process share the grid."""
     width = SLOT_SECONDS if wait >= LONG_WAIT_SECONDS else SHORT_SLOT_SECONDS
     return -(-due // width) * width
 
@@ -66,7 +66,7 @@ class WorkQueue(Generic[K]):
         return len(self._entries)
 
     def resume(self) -> None:
-        """Ticks happen from now on."""
+        """Tick happen from now on."""
         self._active = True
         self._changed.set()
 
@@ -75,7 +75,7 @@ class WorkQueue(Generic[K]):
         self._active = False
 
     def wake(self, key: K, after: float = 0.0) -> None:
-        """Makes a tick due in `after` seconds, or earlier if it was due earlier."""
+        """Make a tick due in `after` seconds, or earlier if it was due earlier."""
         if not self._accepts():
             return
         entry = self._entries.setdefault(key, _Entry())
@@ -86,11 +86,14 @@ class WorkQueue(Generic[K]):
             self._set(key, entry, due)
 
     def forget(self, key: K) -> None:
-        """The key is gone; a tick under way ends by itself."""
+        """Drop a key that is gone; a tick under way ends by itself."""
         self._entries.pop(key, None)
 
     def overdue(self) -> float:
-        """Seconds by which the latest tick is late or a running one has been running; 0 if all is well."""
+        """Return seconds by which the latest tick is late or a running one has been running.
+
+        0 if all is well.
+        """
         if not self._active:
             return 0.0
         now = self._clock()
@@ -112,7 +115,7 @@ class WorkQueue(Generic[K]):
                 continue
 
     async def drain(self, seconds: float) -> None:
-        """Waits for the ticks under way, then cancels what is left of them."""
+        """Wait for the ticks under way, then cancels what is left of them."""
         self.pause()
         tasks = set(self._tasks)
         if tasks:

@@ -51,12 +51,12 @@ _ALWAYS_EXCLUDED: Final = frozenset({".git", ".hg", ".svn"})
 
 
 def language_of(path: Path) -> Language:
-    """The language of a file by its name."""
+    """Return the language of a file by its name."""
     return SUFFIXES.get(path.suffix.lower(), Language.OTHER)
 
 
 def find(paths: Sequence[Path], mode: Mode, *, gitignore: bool | None = None) -> Iterator[Path]:
-    """The files that a mode looks at, in the order of their names. Links to directories are not followed.
+    """Yield the files that a mode looks at, by name. Links to directories are not followed.
 
     Args:
         paths: Files, which are taken as they are, and directories.
@@ -135,7 +135,7 @@ class _Ignores:
         self._specs[directory.absolute()] = GitIgnoreSpec.from_lines(lines)
 
     def __call__(self, path: Path, *, is_directory: bool) -> bool:
-        """Whether a path is ignored: the nearest file with a pattern for it decides."""
+        """Tell whether a path is ignored: the nearest file with a pattern for it decides."""
         if not self._specs:
             return False
         path = path.absolute()
@@ -152,6 +152,6 @@ class _Ignores:
 
 
 def _repository(path: Path) -> Path | None:
-    """The root of the repository that a path is in."""
+    """Return the root of the repository that a path is in."""
     path = path.absolute()
     return next((one for one in (path, *path.parents) if (one / ".git").exists()), None)

@@ -63,5 +63,5 @@ class Count:
         return cls(sum(1 for item in items if item.documented), len(items), items)
 
     def without_items(self) -> Count:
-        """The numbers alone: items of a large tree take much memory."""
+        """Return the numbers alone: items of a large tree take much memory."""
         return Count(self.documented, self.total, [], self.error)

@@ -73,13 +73,13 @@ bytes.
 
 
 def share(language: Language, seen: Seen) -> float:
-    """The share of pieces with this sign that contain documentation, as measured."""
+    """Return the share of pieces with this sign that contain documentation, as measured."""
     found = SHARES.get((language, seen.sign, seen.is_strong))
     return found if found is not None else SHARES[language, seen.sign, not seen.is_strong]
 
 
 def has_patterns(code: str) -> bool:
-    """Whether something looks like a documentation comment of any usual language."""
+    """Tell whether something looks like a documentation comment of any usual language."""
     return _PATTERNS.search(code) is not None
 
 

@@ -82,7 +82,10 @@ def _rule(definition: Definition, found: list[Definition], path: Path) -> str:
 
 
 def module_path(path: Path) -> tuple[str, ...]:
-    """The dotted name of a file as a tuple: its packages (directories with ``__init__.py``) and its stem."""
+    """Return the dotted name of a file as a tuple.
+
+    Its packages (directories with ``__init__.py``) and its stem.
+    """
     path = Path(path).absolute()
     parts = [path.stem]
     directory = path.parent
@@ -97,7 +100,7 @@ def _private_module(name: str) -> bool:
 
 
 def _is_typing_helper(definition: Definition, names: dict[str, str]) -> bool:
-    """Whether it is an ``@overload``, or a method with ``@override``."""
+    """Tell whether it is an ``@overload``, or a method with ``@override``."""
     wanted = {"overload", "override"} if definition.kind == "method" else {"overload"}
     for decorator in definition.decorators:
         first, dot, rest = decorator.removesuffix("()").partition(".")
@@ -110,7 +113,7 @@ def _is_typing_helper(definition: Definition, names: dict[str, str]) -> bool:
 
 
 def _typing_imports(tree: ast.Module) -> dict[str, str]:
-    """What names bound by imports mean, for ``typing`` and its like."""
+    """Return what names bound by imports mean, for ``typing`` and its like."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -127,7 +130,7 @@ def _typing_imports(tree: ast.Module) -> dict[str, str]:
 
 
 def _exports(tree: ast.Module) -> set[str] | None:
-    """The names in ``__all__`` as far as they can be read; None where it is never assigned."""
+    """Return the names in ``__all__`` as far as they can be read; None where it is never assigned."""
     names: set[str] | None = None
     pending: list[ast.AST] = list(tree.body)
     while pending:
@@ -198,6 +201,6 @@ class _Exempt:
                     self._file |= codes
 
     def __call__(self, line: int, rule: str) -> bool:
-        """Whether a rule is off for a line."""
+        """Tell whether a rule is off for a line."""
         codes = self._file | self._lines.get(line, set())
         return "*" in codes or rule in codes

@@ -56,7 +56,7 @@ class Definition:
     body: list[ast.stmt]
 
     def item(self) -> Item:
-        """What callers see of it."""
+        """Return what callers see of it."""
         return Item(self.qualified, self.kind, self.line, self.end_line, self.documented)
 
 
@@ -76,7 +76,7 @@ def parse(source: bytes | str) -> ast.Module:
 
 
 def definitions(tree: ast.Module) -> list[Definition]:
-    """All definitions of a module in the order of the source, the module first."""
+    """Return all definitions of a module in the order of the source, the module first."""
     has, documented = _docstring(tree.body)
     last = tree.body[-1].end_lineno if tree.body else 1
     found = [Definition("", "", _MODULE, -1, 1, last or 1, has, documented, (), tree.body)]
@@ -129,7 +129,7 @@ def _definition(
 
 
 def _docstring(body: list[ast.stmt]) -> tuple[bool, bool]:
-    """Whether the first statement is a text, and whether it says something."""
+    """Tell whether the first statement is a text, and whether it says something."""
     if body:
         first = body[0]
         if first.__class__ is ast.Expr:

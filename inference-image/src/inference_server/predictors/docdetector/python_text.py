@@ -102,7 +102,7 @@ class Reading:
 
 
 def read(text: str) -> tuple[Reading, float]:
-    """The better reading of a piece, and how much better it is (0 to 1)."""
+    """Return the better reading of a piece, and how much better it is (0 to 1)."""
     outside = _Scan(text, 0).reading(None)
     inside: list[Reading] = []
     first = _TRIPLE.search(text)
@@ -124,13 +124,13 @@ def read(text: str) -> tuple[Reading, float]:
 
 
 def is_prose(text: str) -> bool:
-    """Whether words follow words, as in sentences; too few words to tell are taken for prose."""
+    """Tell whether words follow words, as in sentences; too few words to tell are taken for prose."""
     words = len(_WORD.findall(text))
     return words < 4 or len(_PAIR.findall(text)) / words > 0.35
 
 
 def _is_docstring_tail(text: str, end: int) -> bool:
-    """Whether a text that ends here, and began before the piece, looks like a docstring.
+    """Tell whether a text that ends here, and began before the piece, looks like a docstring.
 
     A docstring is as far right as the code that it belongs to, and it is prose or shows a session.
     """
@@ -248,7 +248,7 @@ class _Scan:
         self._line = _Line()
 
     def _begins_with_data(self, beginning: Sign | None) -> bool:
-        """Whether what begins the piece is within brackets that close later, or a row of texts."""
+        """Tell whether what begins the piece is within brackets that close later, or a row of texts."""
         lines = self._lines
         if not lines or not (beginning or (lines[0].only_text and lines[0].has_text)):
             return False

@@ -132,7 +132,7 @@ class _Sweep:
         return _DOC_ATTRIBUTE.match(_STRINGS.sub(b'""', text)) is not None
 
     def _holds_items(self, start: int, end: int, node: tree_sitter.Node) -> bool:
-        """Whether the arguments of a macro are items, as in ``cfg_unix! { /// text pub fn f() {} }``."""
+        """Tell whether the arguments of a macro are items, as in ``cfg_unix! { /// text pub fn f() {} }``."""
         around = node.parent and node.parent.parent
         if around is not None and around.type == "expression_statement":
             around = around.parent
@@ -161,7 +161,7 @@ class _Sweep:
                 item.documented = True
 
     def _adjoins(self, start: int) -> bool:
-        """Whether only white space and plain comments lie between the last comment or attribute and here."""
+        """Tell whether only white space and plain comments follow the last comment or attribute."""
         between = self._source[self._end : start]
         return not between.strip() or not _PLAIN_COMMENTS.sub(b"", between).strip()
 

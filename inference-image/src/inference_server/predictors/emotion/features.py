@@ -74,9 +74,7 @@ def count_features(text: str) -> tuple[NDArray[np.int64], NDArray[np.float32], i
 def weigh(
     places: NDArray[np.int64], values: NDArray[np.float32], words: int, idf: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Multiply by inverse document frequencies ``(BUCKETS,)`` and scale words and characters each to length
-    1/sqrt(2).
-    """
+    """Multiply by inverse document frequencies ``(BUCKETS,)``; scale words and characters to length 1."""
     weighted = values * idf[places]
     for block in (slice(0, words), slice(words, None)):
         length = float(np.linalg.norm(weighted[block]))

@@ -26,7 +26,7 @@ class DimensionMismatchError(Exception):
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities along the last axis."""
+    """Return probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
 
@@ -95,7 +95,7 @@ class LinearHead:
         return int(self.embedding.shape[0])
 
     def scores(self, embedding: NDArray[np.float32], text: str) -> NDArray[np.float32]:
-        """Probabilities ``(labels,)`` of one embedding ``(dimension,)`` and its normalised text.
+        """Return probabilities ``(labels,)`` of one embedding ``(dimension,)`` and its normalised text.
 
         Raises:
             DimensionMismatchError: the embedding has another length.
@@ -143,7 +143,7 @@ class Prototypes:
         return int(self.centres.shape[1])
 
     def scores(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities ``(labels,)`` of one embedding ``(dimension,)``.
+        """Return probabilities ``(labels,)`` of one embedding ``(dimension,)``.
 
         Raises:
             DimensionMismatchError: the embedding has another length.

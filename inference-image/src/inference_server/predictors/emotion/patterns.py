@@ -73,7 +73,9 @@ _SHARPNESS = 1.2
 
 
 def pattern_scores(text: str, labels: Sequence[str]) -> NDArray[np.float32]:
-    """Probabilities ``(labels,)`` from the matches in a normalised text; without a match mostly neutral.
+    """Return probabilities ``(labels,)`` from the matches in a normalised text.
+
+    Without a match mostly neutral.
 
     A negated joyful word ("not happy") speaks for frustration instead. Labels without a list get a low score.
     """

@@ -123,12 +123,12 @@ class EmotionPredictor:
             return ""
 
     def _needs_embedding(self) -> bool:
-        """Whether any route can use an embedding; a mismatch is known without computing one."""
+        """Tell whether any route can use an embedding; a mismatch is known without computing one."""
         heads = (self._linear, self._prototypes)
         return any(head is not None and head.dimension == self._dimension for head in heads)
 
     def _embed(self, texts: Sequence[str]) -> list[NDArray[np.float32] | None]:
-        """One embedding per text; ``None`` where the encoder failed or no route can use it."""
+        """Return one embedding per text; ``None`` where the encoder failed or no route can use it."""
         if not texts or not self._needs_embedding():
             return [None] * len(texts)
         try:

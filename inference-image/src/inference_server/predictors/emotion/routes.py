@@ -19,7 +19,7 @@ from inference_server.service import InferenceService, Outcome, request_source
 
 
 def router(service: InferenceService) -> APIRouter:
-    """The paths of this module."""
+    """Return the paths of this module."""
     routes = APIRouter(tags=["predict"])
 
     @routes.post("/predict", responses=ERROR_RESPONSES)

@@ -44,8 +44,11 @@ _FRUSTRATION = _compile(FRUSTRATION_PATTERNS)
 
 
 def break_tie(label: str, scores: Mapping[str, float], text: str, delta: float) -> tuple[str, str | None]:
-    """Decide between anger and frustration by keywords if one of them won and the other is closer than
-    ``delta``.
+    """Decide between anger and frustration by keywords.
+
+    Only if one of them won and the other is closer than ``delta``.
+
+    Only if one of them won and the other is closer than ``delta``.
 
     Args:
         label: the winning label.

@@ -35,7 +35,7 @@ def _give_up(error: object) -> NoReturn:
 @click.option("--url", envvar="CANDIDATE_URL", required=True, help="Address of the server [$CANDIDATE_URL].")
 @click.option("--timeout", default=10.0, show_default=True, help="Seconds.")
 def status(url: str, timeout: float) -> None:
-    """What serves: run, scores, calibration, canary. Exit code 1 when only rules answer."""
+    """Say what serves: run, scores, calibration, canary. Exit code 1 when only rules answer."""
     try:
         response = httpx.get(f"{url.rstrip('/')}/model/status", timeout=timeout, trust_env=False)
         response.raise_for_status()

@@ -48,13 +48,16 @@ def grams(transaction: Transaction) -> Iterator[str]:
 
 
 def places(transaction: Transaction) -> NDArray[np.int32]:
-    """The places of its n-grams, ascending, each once."""
+    """Return the places of its n-grams, ascending, each once."""
     found = {zlib.crc32(gram.encode("utf-8", "replace")) % BUCKETS for gram in grams(transaction)}
     return np.fromiter(sorted(found), np.int32, len(found))
 
 
 def numbers(transactions: Sequence[Transaction]) -> NDArray[np.float64]:
-    """The numbers ``(transactions, len(NUMBERS))``; what is unknown is 0, with a column that says so."""
+    """Return the numbers ``(transactions, len(NUMBERS))``.
+
+    What is unknown is 0, with a column that says so.
+    """
     rows = np.zeros((len(transactions), len(NUMBERS)))
     for place, item in enumerate(transactions):
         amount = item.amount if item.amount is not None and math.isfinite(item.amount) else None

@@ -36,7 +36,7 @@ def lint(rules: RuleSet) -> list[Finding]:
 
 
 def _unfoldable(rule: Rule) -> Iterator[Finding]:
-    """A pattern that asks for what folded texts never have."""
+    """Yield a pattern that asks for what folded texts never have."""
     if rule.pattern is None or rule.pattern.flags & re.IGNORECASE:
         return
     letters = {c for c in _ESCAPE.sub("", rule.pattern.pattern) if c.isalpha() and fold(c) != c}
@@ -84,7 +84,7 @@ def _covers_amounts(wide: Rule, narrow: Rule) -> bool:
 
 
 def _covers(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
-    """Whether every text with ``narrow`` has ``wide``, too."""
+    """Tell whether every text with ``narrow`` has ``wide``, too."""
     for start in range(len(narrow) - len(wide) + 1):
         if all(_covers_word(ours, narrow[start + offset]) for offset, ours in enumerate(wide)):
             return True

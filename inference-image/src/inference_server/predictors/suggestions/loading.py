@@ -59,7 +59,7 @@ class SuggestionConfig:
 
 
 def parse_share(raw: str) -> float:
-    """A share of users in per cent: ``0``, ``10%``, ``0.5%``, or ``1`` and ``100`` for everybody.
+    """Return a share of users in per cent: ``0``, ``10%``, ``0.5%``, or ``1`` and ``100`` for everybody.
 
     Raises:
         ValueError: it is none of these.

@@ -89,7 +89,7 @@ class Linear:
         )
 
     def scores(self, transactions: Sequence[Transaction]) -> Floats:
-        """Scores ``(transactions, classes)``, not scaled."""
+        """Return scores ``(transactions, classes)``, not scaled."""
         result = np.tile(self.bias.astype(np.float64), (len(transactions), 1))
         for row, item in enumerate(transactions):
             found = self.rows[places(item)]
@@ -124,7 +124,7 @@ class Model:
         )
 
     def raw(self, transactions: Sequence[Transaction]) -> Floats:
-        """Probabilities ``(transactions, classes)`` before calibration."""
+        """Return probabilities ``(transactions, classes)`` before calibration."""
         linear = self.linear.scores(transactions)
         return softmax(self.linear.scale * linear + self.trees.scores(tree_rows(linear, transactions)))
 
@@ -134,16 +134,16 @@ class Model:
 
 
 def features(classes: int) -> int:
-    """How many numbers the trees read."""
+    """Return how many numbers the trees read."""
     return classes + len(NUMBERS)
 
 
 def tree_rows(linear: Floats, transactions: Sequence[Transaction]) -> Floats:
-    """What the trees read: linear scores, then the numbers."""
+    """Return what the trees read: linear scores, then the numbers."""
     return np.hstack([linear, numbers(transactions)])
 
 
 def softmax(logits: Floats) -> Floats:
-    """Probabilities along the last axis."""
+    """Return probabilities along the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

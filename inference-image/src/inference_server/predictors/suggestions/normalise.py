@@ -27,7 +27,7 @@ _HAS_DIGIT = re.compile(r"\d")
 
 
 def fold(text: str) -> str:
-    """Lower case without accents, marks as single spaces; digits, ``&`` and ``+`` stay.
+    """Return lower case without accents, marks as single spaces; digits, ``&`` and ``+`` stay.
 
     ``PAIEMENT CB MCDONALD'S 12/03`` becomes ``paiement cb mcdonalds 12 03``, ``B & Q`` becomes ``b&q``.
     """
@@ -35,7 +35,7 @@ def fold(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Lower case without accents and ligatures."""
+    """Return lower case without accents and ligatures."""
     decomposed = unicodedata.normalize("NFKD", text[:MAX_CHARACTERS])
     folded = unicodedata.normalize("NFKD", decomposed.casefold())
     return "".join(character for character in folded if not unicodedata.combining(character))
@@ -47,7 +47,10 @@ def _words(plain: str) -> str:
 
 
 def clean(text: str) -> str:
-    """What is left for a model: folded, without dates, numbers, references and the bank's own words."""
+    """Return what is left for a model.
+
+    Folded, without dates, numbers, references and the bank's own words.
+    """
     words = _words(_DAY_MONTH.sub(" ", _DATE.sub(" ", _plain(text)))).split()
     kept = [word for word in words if not (_HAS_DIGIT.search(word) and len(word) > 2) and word not in _NOISE]
     kept = [word for word in kept if not word.isdecimal()]

@@ -164,7 +164,7 @@ class SuggestionPredictor:
         )
 
     def _reason(self, item: Transaction, label: str, confidence: float, inside: bool) -> str | None:
-        """Why the model's answer is not used."""
+        """Return why the model's answer is not used."""
         if self._model is None:
             return FALLBACK_UNAVAILABLE
         if not inside:

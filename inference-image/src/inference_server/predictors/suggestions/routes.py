@@ -47,7 +47,7 @@ _INVALID: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def router(service: InferenceService) -> APIRouter:
-    """The paths of this module; the store is opened now, so that a start without it is refused."""
+    """Return the paths of this module; the store is opened now, so that a start without it is refused."""
     store = Store(os.environ.get(STORE_VARIABLE, "").strip() or ":memory:")
 
     @contextlib.asynccontextmanager
@@ -166,7 +166,7 @@ def _add_reading(routes: APIRouter, service: InferenceService, store: Store) -> 
         form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl",
         limit: Annotated[int, Query(ge=1, le=50_000)] = 1000,
     ) -> Response:
-        """What was kept, the newest first, texts masked: as JSON Lines or CSV."""
+        """Return what was kept, the newest first, texts masked: as JSON Lines or CSV."""
         rows = await asyncio.to_thread(store.newest, table, limit)
         if form == "csv":
             return Response(as_csv(rows, table), media_type="text/csv")

@@ -50,7 +50,10 @@ class RuleFile:
         return self._known
 
     def current(self) -> RuleSet:
-        """The rules now; looks at the file at most every two seconds. Safe to call from several threads."""
+        """Return the rules now; looks at the file at most every two seconds.
+
+        Safe to call from several threads.
+        """
         if self._path is not None and self._clock() >= self._next and self._lock.acquire(blocking=False):
             try:
                 self._next = self._clock() + CHECK_SECONDS
@@ -78,7 +81,10 @@ class RuleFile:
         self._reloaded("success")
 
     def _state(self) -> tuple[int, int, int] | None:
-        """What tells that the file is another one; links are followed, for a ConfigMap changes by one."""
+        """Return what tells that the file is another one.
+
+        Links are followed, for a ConfigMap changes by one.
+        """
         if self._path is None:
             return None
         try:

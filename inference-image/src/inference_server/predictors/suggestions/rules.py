@@ -72,7 +72,7 @@ class Rule:
         return bool(self.words or self.merchant or self.pattern)
 
     def accepts_amount(self, amount: float | None) -> bool:
-        """Whether amount and sign are as the rule asks; an unknown amount is what no limit excludes."""
+        """Tell whether amount and sign are as the rule asks; an unknown amount is what no limit excludes."""
         if amount is None:
             return self.sign is None and self.low == 0.0 and self.high == float("inf")
         if self.sign is not None and (amount < 0) != (self.sign == "debit"):
@@ -120,7 +120,7 @@ class RuleSet:
         return phrases, always
 
     def match(self, transaction: Transaction) -> Match:
-        """The first rule that matches, or the default."""
+        """Return the first rule that matches, or the default."""
         text, merchant = fold(transaction.description), fold(transaction.merchant)
         whole = f"{text} {merchant}".strip()
         places = set(self._found(text.split(), merchant.split()))
@@ -146,7 +146,7 @@ class RuleSet:
 
 
 def _continues(phrase: tuple[str, ...], words: Sequence[str], start: int) -> bool:
-    """Whether the rest of ``phrase`` follows at ``start``, where its first word was found."""
+    """Tell whether the rest of ``phrase`` follows at ``start``, where its first word was found."""
     if start + len(phrase) > len(words):
         return False
     return all(

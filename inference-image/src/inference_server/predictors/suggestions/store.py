@@ -92,7 +92,7 @@ class Store:
 
 
 def masked(text: str) -> str:
-    """A text as it may be kept."""
+    """Return a text as it may be kept."""
     return logged_text(text, limit=_CHARACTERS)
 
 
@@ -102,7 +102,7 @@ def as_lines(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_csv(rows: Sequence[dict[str, Any]], table: str) -> str:
-    """A file with a header; what a spreadsheet would run as a formula is quoted."""
+    """Return a file with a header; what a spreadsheet would run as a formula is quoted."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS[table])

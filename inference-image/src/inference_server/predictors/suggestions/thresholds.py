@@ -19,7 +19,7 @@ DEFAULTS: Final[Mapping[str, float]] = {
 
 
 def parse_thresholds(raw: str | None) -> dict[str, float]:
-    """The defaults, replaced by what a JSON object says: numbers 0..1 by class, ``default`` for the others.
+    """Return the defaults, replaced by a JSON object's numbers 0..1 by class (``default`` for the others).
 
     Raises:
         ValueError: it is none.
@@ -44,5 +44,5 @@ def parse_thresholds(raw: str | None) -> dict[str, float]:
 
 
 def threshold(thresholds: Mapping[str, float], label: str) -> float:
-    """The threshold of a label."""
+    """Return the threshold of a label."""
     return thresholds.get(label, thresholds["default"])

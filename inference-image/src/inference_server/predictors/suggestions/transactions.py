@@ -48,7 +48,10 @@ class Transaction:
 
 
 def parse_amount(text: str) -> float | None:
-    """The number in ``1,234.50``, ``-1 234,50 €``, ``(12.00)`` or ``12.00-``; ``None`` if there is none."""
+    """Return the number in ``1,234.50``, ``-1 234,50 €``, ``(12.00)`` or ``12.00-``.
+
+    ``None`` if there is none.
+    """
     plain = text.strip().replace("\u00a0", "").replace("\u202f", "").replace(" ", "").replace("−", "-")
     negative = plain.startswith(("-", "(")) or plain.endswith(("-", ")"))
     digits = re.sub(r"[^\d.,]", "", plain)
@@ -71,7 +74,7 @@ def parse_amount(text: str) -> float | None:
 
 
 def parse_date(text: str) -> date | None:
-    """The day in ``2026-03-12``, ``2026/03/12``, ``12/03/2026`` (or with dots) or ``20260312``.
+    """Return the day in ``2026-03-12``, ``2026/03/12``, ``12/03/2026`` (or with dots) or ``20260312``.
 
     Where day and month could be either, the day comes first; a month over twelve tells that it was the other
     way. ``None`` for anything else.
@@ -91,7 +94,7 @@ def parse_date(text: str) -> date | None:
 
 
 def encode(transaction: Transaction) -> str:
-    """The transaction as one line of JSON, for protocols that carry strings."""
+    """Return the transaction as one line of JSON, for protocols that carry strings."""
     fields: dict[str, Any] = {
         "user_id": transaction.user,
         "id": transaction.id,
@@ -105,7 +108,7 @@ def encode(transaction: Transaction) -> str:
 
 
 def decode(text: str) -> Transaction:
-    """The transaction of a string: JSON as :func:`encode` writes it, anything else is a description.
+    """Return the transaction of a string: JSON as :func:`encode` writes it, anything else is a description.
 
     Raises:
         InvalidInputError: it is a JSON object whose fields do not fit.

@@ -85,7 +85,7 @@ class Trees:
         )
 
     def scores(self, rows: Floats) -> Floats:
-        """What the trees add ``(rows, classes)`` to rows ``(rows, features)``."""
+        """Return what the trees add ``(rows, classes)`` to rows ``(rows, features)``."""
         if not len(self.roots):
             return np.zeros((len(rows), self.classes))
         node = np.tile(self.roots, (len(rows), 1))

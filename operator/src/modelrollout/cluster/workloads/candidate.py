@@ -68,7 +68,7 @@ class CopyOrder:
 
 
 def build_copy(stable: Mapping[str, Any], order: CopyOrder) -> dict[str, Any]:
-    """The candidate's Deployment: stable's with the changes of `candidate`, other labels and no replicas yet.
+    """Return the candidate's Deployment: stable's with the changes, other labels and no replicas yet.
 
     It has no owner reference: what serves must not end with the ModelRollout. The operator deletes it.
 
@@ -103,14 +103,14 @@ def build_copy(stable: Mapping[str, Any], order: CopyOrder) -> dict[str, Any]:
 
 
 def plain_spec(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a Deployment to make a copy from; never paused, whatever the original is."""
+    """Return the spec of a Deployment to make a copy from; never paused, whatever the original is."""
     spec = copy.deepcopy(dict(deployment["spec"]))
     spec.pop("paused", None)
     return spec
 
 
 def made_for(deployment: Mapping[str, Any], owner: RolloutRef) -> bool:
-    """Whether the operator made the Deployment as a copy for this ModelRollout."""
+    """Tell whether the operator made the Deployment as a copy for this ModelRollout."""
     meta = deployment["metadata"]
     labels = meta.get("labels") or {}
     if (labels.get(LABEL_MANAGED_BY), labels.get(LABEL_ROLLOUT)) != (MANAGED_BY, owner.name):
@@ -120,7 +120,7 @@ def made_for(deployment: Mapping[str, Any], owner: RolloutRef) -> bool:
 
 
 def owner_reference(owner: RolloutRef) -> dict[str, Any]:
-    """Makes an object die with the ModelRollout."""
+    """Make an object die with the ModelRollout."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -131,7 +131,7 @@ def owner_reference(owner: RolloutRef) -> dict[str, Any]:
 
 
 def _untracked(marks: Mapping[str, str] | None) -> dict[str, str]:
-    """Labels or annotations without those by which other tools know their objects."""
+    """Return labels or annotations without those by which other tools know their objects."""
     return {
         key: value
         for key, value in (marks or {}).items()
@@ -160,7 +160,7 @@ def _change_container(pod: dict[str, Any], candidate: Candidate, *, deployment: 
 
 
 def merge_env(present: list[dict[str, Any]], changes: tuple[EnvVar, ...]) -> list[dict[str, Any]]:
-    """The environment with the changes in place of variables of the same name, new ones at the end."""
+    """Return the environment with the changes in place of variables of the same name, new ones at the end."""
     new = {change.name: change.to_json() for change in changes}
     kept = [new.pop(variable["name"], variable) for variable in present]
     return [*kept, *new.values()]
@@ -203,7 +203,7 @@ class CopyKeeper:
             ) from error
 
     async def _check(self, order: CopyOrder, version: str) -> None:
-        """What has the name already is the copy that is wanted."""
+        """Keep what has the name already: it is the copy that is wanted."""
         there = await self._api.get(resources.deployment(order.owner.namespace, order.name))
         labels = there["metadata"].get("labels") or {}
         # An older version of the operator named what is changed alone.

@@ -1,5 +1,6 @@
-"""Pods and addresses beside the clients' Service: the shadow copy, and Services that reach only one
-version.
+"""Pods and addresses beside the clients' Service.
+
+The shadow copy, and Services that reach only one version.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Shadow:
 def build_shadow(
     source: Mapping[str, Any], *, shadow: Shadow, service_selector: Mapping[str, str], owner: RolloutRef
 ) -> dict[str, Any]:
-    """The shadow's Deployment: the candidate's pods without the labels by which the Service finds pods."""
+    """Return the shadow's Deployment.
+
+    The candidate's pods without the labels by which the Service finds pods.
+    """
     spec = plain_spec(source)
     marks = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_ROLLOUT: owner.name, LABEL_ROLE: ROLE_SHADOW}
     template = spec["template"]
@@ -76,7 +80,7 @@ def build_shadow(
 def build_service(
     client: Mapping[str, Any], *, name: str, role: str, selector: Mapping[str, str], owner: RolloutRef
 ) -> dict[str, Any]:
-    """A Service with the ports of the clients' one and another selector."""
+    """Return a Service with the ports of the clients' one and another selector."""
     ports = [{key: port[key] for key in PORT_FIELDS if key in port} for port in client["spec"]["ports"]]
     return {
         "apiVersion": "v1",
@@ -100,7 +104,7 @@ class SideKeeper:
         self._writer = writer
 
     async def ensure_shadow(self, shadow: Shadow, *, service: str, owner: RolloutRef) -> None:
-        """The copy and its Service are there, with the number of pods asked for.
+        """Make the copy and its Service, with the number of pods asked for.
 
         A copy of another candidate is removed; the watch tells when it is gone, and the next call makes it.
 
@@ -145,7 +149,7 @@ class SideKeeper:
             await delete_owned(self._api, resources.deployment(namespace, name), uid=there.uid)
 
     async def candidate_url(self, *, candidate: str, shadowed: bool, service: str, owner: RolloutRef) -> str:
-        """The address of a Service that reaches only the candidate's pods; made if it is not there.
+        """Return the address of a Service that reaches only the candidate's pods; made if it is not there.
 
         `shadowed`: The candidate serves no client yet, so its copy in the shadow answers.
 

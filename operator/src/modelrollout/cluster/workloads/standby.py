@@ -32,7 +32,10 @@ RETRY_SECONDS: Final = 300.0
 
 
 def parking_key(service: ServiceView | None, deployment: DeploymentView) -> str | None:
-    """The label by which the Service finds the Deployment's pods and the Deployment does not; or None."""
+    """Return the label by which the Service finds the Deployment's pods and the Deployment does not.
+
+    Or None.
+    """
     if service is None:
         return None
     keys = (key for key in sorted(service.selector) if key not in deployment.selector)
@@ -48,12 +51,15 @@ class Parking:
         self._refused: dict[str, tuple[str, float]] = {}
 
     def refusal(self, namespace: str) -> str:
-        """Why no label of a pod can be changed there, a sentence; empty if it can, as far as is known."""
+        """Return why no label of a pod can be changed there, a sentence.
+
+        Empty if it can, as far as is known.
+        """
         refusal, until = self._refused.get(namespace, ("", 0.0))
         return f"The operator may not change pods: {refusal}" if time.monotonic() < until else ""
 
     def obstacle(self, service: str, deployment: DeploymentView) -> str:
-        """Why its pods cannot be parked, a sentence; empty if they can."""
+        """Return why its pods cannot be parked, a sentence; empty if they can."""
         namespace = deployment.namespace
         refusal = self.refusal(namespace)
         if refusal:
@@ -71,7 +77,7 @@ class Parking:
         )
 
     async def park(self, name: str, *, service: str, owner: RolloutRef) -> bool:
-        """All pods of the Deployment run outside the Service; False if the API server forbids it.
+        """Return all pods of the Deployment run outside the Service; False if the API server forbids it.
 
         Raises:
             ApiError: A request failed in another way; some pods may be parked.
@@ -100,8 +106,9 @@ class Parking:
         return True
 
     async def unpark(self, deployments: Iterable[str], *, owner: RolloutRef) -> frozenset[str]:
-        """No pod of these Deployments is outside the Service, but of those returned: the API server forbids
-        to put theirs back.
+        """No pod of these Deployments is outside the Service, but of those returned.
+
+        The API server forbids to put theirs back.
 
         Raises:
             ApiError: A request failed in another way; some pods may be back.
@@ -137,7 +144,7 @@ class Parking:
         self._refused[namespace] = (error.message, time.monotonic() + RETRY_SECONDS)
 
     async def _pods_behind(self, service: ServiceView, deployment: DeploymentView) -> list[str]:
-        """Names of the Deployment's pods that the Service selects and that are not going away."""
+        """Return names of the Deployment's pods that the Service selects and that are not going away."""
         labels = {**deployment.selector, **service.selector}
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
         found = await self._api.get(resources.collection(resources.CORE, "pods", service.namespace), query)

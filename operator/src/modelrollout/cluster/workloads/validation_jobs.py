@@ -57,7 +57,9 @@ class JobOrder:
 
 
 def build_job(order: JobOrder) -> dict[str, Any]:
-    """The manifest. One pod, never restarted: a validation that has to be repeated is repeated by name.
+    """Return the manifest of one pod that is never restarted.
+
+    A validation that has to be repeated is repeated by name.
 
     It has no time to live yet: a Job may not go before its result is in status. `JobKeeper.expire` sets it.
     """
@@ -117,7 +119,7 @@ class JobKeeper:
         self._refused: dict[str, float] = {}
 
     async def start(self, order: JobOrder) -> None:
-        """Makes the Job; one of that name that is there already is the same one.
+        """Make the Job; one of that name that is there already is the same one.
 
         Raises:
             NameTakenError: One of that name is somebody else's.
@@ -127,7 +129,7 @@ class JobKeeper:
         await create_owned(self._api, collection, build_job(order), order.owner)
 
     async def end(self, name: str, *, owner: RolloutRef) -> None:
-        """Deletes a Job of the rollout and its pods; a missing one is fine, one of somebody else stays."""
+        """Delete a Job of the rollout and its pods; a missing one is fine, one of somebody else stays."""
         path = resources.job(owner.namespace, name)
         view = self._cache.jobs.get(owner.namespace, name)
         if view is None:  # made a moment ago, or without our label
@@ -139,7 +141,7 @@ class JobKeeper:
             await delete_owned(self._api, path, uid=view.uid)
 
     async def expire(self, name: str, *, after: float, owner: RolloutRef) -> None:
-        """Lets a finished Job, whose result is in status, go `after` seconds after its end.
+        """Let a finished Job, whose result is in status, go `after` seconds after its end.
 
         Where the API server does not allow it, it stays until its ModelRollout goes.
         """
@@ -160,11 +162,14 @@ class JobKeeper:
             logger.warning("Finished Jobs stay until their ModelRollout goes: %s", error)
 
     def results(self, names: Iterable[str], *, owner: RolloutRef) -> dict[str, JobResult]:
-        """Where Jobs of the rollout stand, from memory; `look` before brings what a failed one said."""
+        """Return where Jobs of the rollout stand, from memory.
+
+        `look` before brings what a failed one said.
+        """
         return {name: self._result(name, owner) for name in names}
 
     async def look(self, namespace: str, names: Iterable[str]) -> None:
-        """Reads why a Job failed, once; and every ten seconds why one has not started."""
+        """Read why a Job failed, once; and every ten seconds why one has not started."""
         for name in names:
             view = self._cache.jobs.get(namespace, name)
             if view is None or view.succeeded:
@@ -179,7 +184,7 @@ class JobKeeper:
                     del self._details[key]
 
     def forget(self, namespace: str, names: Iterable[str]) -> None:
-        """Drops what is remembered of Jobs whose result is in status."""
+        """Drop what is remembered of Jobs whose result is in status."""
         for name in names:
             self._details.pop((namespace, name), None)
             self._looked_at.pop((namespace, name), None)

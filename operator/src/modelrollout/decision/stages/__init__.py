@@ -1,5 +1,6 @@
-"""The stages of a run, a module for each: which phase it shows, its pods, what it tracks, what blocks it, its
-deadline, what comes next.
+"""The stages of a run, a module for each.
+
+Which phase it shows, its pods, what it tracks, what blocks it, its deadline, what comes next.
 """
 
 from __future__ import annotations

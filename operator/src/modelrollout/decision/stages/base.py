@@ -117,7 +117,7 @@ class StageRules:
         )
 
     def hands_over(self) -> bool:
-        """Whether stable is to serve nothing any more but may still have to come back."""
+        """Tell whether stable is to serve nothing any more but may still have to come back."""
         return False
 
     def kept_pods(self) -> int:
@@ -130,14 +130,14 @@ class StageRules:
         return () if stable is None or self.hands_over() else (stable,)
 
     def weight_reached(self) -> bool:
-        """Whether the observed weight is the desired one, as closely as whole pods allow."""
+        """Tell whether the observed weight is the desired one, as closely as whole pods allow."""
         stable, candidate = self.context.stable, self.context.candidate
         if self.kept_pods():  # they are beyond the target, but no client reaches them
             return candidate.ready >= self.context.total and not stable.ready
         return settled(self.target(), stable, candidate)
 
     def needs_copy(self) -> bool:
-        """Whether a copy of the candidate outside the Service must exist."""
+        """Tell whether a copy of the candidate outside the Service must exist."""
         return False
 
 
@@ -190,11 +190,11 @@ class RunRules(StageRules, ABC):
     # -- measuring ----------------------------------------------------------------------------------------
 
     def measures(self) -> bool:
-        """Whether there is something that the criteria could be measured on."""
+        """Tell whether there is something that the criteria could be measured on."""
         return self.criteria is not None
 
     def stable_serves(self) -> bool:
-        """Whether stable is to have traffic, so that a comparison with it can say anything."""
+        """Tell whether stable is to have traffic, so that a comparison with it can say anything."""
         return True
 
     def measured_since(self) -> datetime:
@@ -206,7 +206,7 @@ class RunRules(StageRules, ABC):
         return self.measured_since()
 
     def expects_data(self) -> bool:
-        """Whether the candidate has pods that answer, so that data can be expected."""
+        """Tell whether the candidate has pods that answer, so that data can be expected."""
         return True
 
     def lacking(self, evaluation: Evaluation | None) -> Lacking | None:
@@ -214,9 +214,10 @@ class RunRules(StageRules, ABC):
         return lacking_criteria(evaluation, self._is_missing)
 
     def _is_missing(self, name: str) -> bool:
-        """Whether NoData is a hold: not while a window can still fill, unless data is all that is waited for.
+        """Tell whether NoData is a hold.
 
-        Without this every step would begin with one. What has been told stays told until there is data.
+        Not while a window can still fill, unless data is all that is waited for: every step would begin with
+        one. What has been told stays told until there is data.
         """
         context = self.context
         if context.status.hold is not None:
@@ -243,8 +244,9 @@ class RunRules(StageRules, ABC):
         return None
 
     def time_left(self) -> timedelta | None:
-        """Return the time left for pods to make progress; None where nothing is waited for, the run is
-        paused, or it is not known how the pods are now.
+        """Return the time left for pods to make progress.
+
+        None where nothing is waited for, the run is paused, or it is not known how the pods are now.
         """
         context = self.context
         if not context.spec_valid or context.status.pause is not None or context.observed.stale:
@@ -253,7 +255,7 @@ class RunRules(StageRules, ABC):
         return None if since is None else since + context.spec.progress_deadline.timedelta - context.now
 
     def is_overdue(self) -> bool:
-        """Whether pods made no progress for spec.progressDeadline."""
+        """Tell whether pods made no progress for spec.progressDeadline."""
         left = self.time_left()
         return left is not None and left <= timedelta()
 

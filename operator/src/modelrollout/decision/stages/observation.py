@@ -45,7 +45,7 @@ class ObservationStage(RunRules):
         return Counts(stable=0, candidate=self.context.total)
 
     def hands_over(self) -> bool:
-        """Whether stable is only kept ready: always."""
+        """Tell whether stable is only kept ready: always."""
         return not self.run.skip_analysis
 
     def track(self) -> Tracked:
@@ -81,7 +81,7 @@ class ObservationStage(RunRules):
         return {"observation": self.observation.model_copy(update={"short_since": self.context.now})}
 
     def stable_serves(self) -> bool:
-        """Whether a comparison with stable can say anything: it has no traffic."""
+        """Tell whether a comparison with stable can say anything: it has no traffic."""
         return False
 
     def serving_since(self) -> datetime:

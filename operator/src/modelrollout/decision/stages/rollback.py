@@ -71,8 +71,9 @@ class RollbackStage(RunRules):
         return rollback.reason, rollback.message
 
     def blockers(self, evaluation: Evaluation | None) -> Iterator[Blocker]:
-        """Return what is left to do: it is over when no candidate pod is reachable and stable is asked for in
-        full, behind the Service.
+        """Return what is left to do.
+
+        It is over when no candidate pod is reachable and stable is asked for in full, behind the Service.
         """
         del evaluation
         stable, candidate = self.context.stable, self.context.candidate

@@ -39,7 +39,7 @@ class ShadowStage(RunRules):
         return cls(context=context, run=run, wanted=wanted)
 
     def needs_copy(self) -> bool:
-        """Whether a copy must exist: always."""
+        """Tell whether a copy must exist: always."""
         return True
 
     def track(self) -> Tracked:
@@ -63,7 +63,7 @@ class ShadowStage(RunRules):
         )
 
     def measures(self) -> bool:
-        """Whether there is a copy to measure."""
+        """Tell whether there is a copy to measure."""
         return self.context.status.shadow is not None
 
     def measured_since(self) -> datetime:

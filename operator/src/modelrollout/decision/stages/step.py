@@ -59,7 +59,7 @@ class StepStage(RunRules):
         return Counts(stable=total - count, candidate=count)
 
     def hands_over(self) -> bool:
-        """Whether stable's last pods go.
+        """Tell whether stable's last pods go.
 
         At 100 % from the moment that all of the candidate's pods are ready, so that they are parked and not
         ended. Once a pod is parked it stays so: a candidate that loses a pod does not call stable back.
@@ -112,8 +112,9 @@ class StepStage(RunRules):
         return {"step": self.step.model_copy(update={"progressed_at": self.context.now})}
 
     def stable_serves(self) -> bool:
-        """Whether a comparison with stable can say anything: from 100 on it has no traffic, and a comparison
-        would find no data and hold the run for ever.
+        """Tell whether a comparison with stable can say anything.
+
+        From 100 on it has no traffic, and a comparison would find no data and hold the run for ever.
         """
         return self.step.weight < 100
 
@@ -125,7 +126,7 @@ class StepStage(RunRules):
         return self.run.serving_at or self.step.reached_at or self.context.now
 
     def expects_data(self) -> bool:
-        """Whether the weight was reached once."""
+        """Tell whether the weight was reached once."""
         return self.step.reached_at is not None
 
     def began_at(self) -> datetime | None:

@@ -31,7 +31,7 @@ class ValidationStage(RunRules):
         return cls(context=context, run=run)
 
     def needs_copy(self) -> bool:
-        """Whether a copy must exist: where there is something to validate."""
+        """Tell whether a copy must exist: where there is something to validate."""
         return bool(validations_before(self.context.spec, 0))
 
     def waits_since(self) -> datetime | None:

@@ -44,7 +44,7 @@ def count(
 
 
 def _packages(path: Path, features: frozenset[str]) -> Iterator[Package]:
-    """The packages at or below a path; one inside another is not looked for."""
+    """Yield the packages at or below a path; one inside another is not looked for."""
     if path.is_file():
         yield Package(path, frozenset(features - {"default"}))
         return

@@ -22,7 +22,7 @@ class Conditions:
 
     @classmethod
     def for_linux(cls, features: frozenset[str], extra: tuple[str, ...] = ()) -> Conditions:
-        """What rustdoc sets on 64-bit Linux, with features and ``extra`` (``name`` or ``name=value``)."""
+        """Return what rustdoc sets on 64-bit Linux, with features and ``extra`` (``name=value``)."""
         machine = platform.machine()
         pairs = {
             ("target_os", "linux"),
@@ -46,7 +46,7 @@ class Conditions:
         return cls(frozenset(names), frozenset(pairs))
 
     def hold(self, predicate: list[Token]) -> bool:
-        """Whether the condition inside ``cfg(...)`` is true."""
+        """Tell whether the condition inside ``cfg(...)`` is true."""
         if not predicate:
             return True
         name = predicate[0].text
@@ -61,7 +61,7 @@ class Conditions:
 
 
 def split(tokens: list[Token], by: str = ",") -> Iterator[list[Token]]:
-    """The parts between commas, empty ones left out."""
+    """Yield the parts between commas, empty ones left out."""
     part: list[Token] = []
     for token in tokens:
         if token.is_punct(by):

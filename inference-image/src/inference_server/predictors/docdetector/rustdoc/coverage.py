@@ -198,7 +198,7 @@ class Coverage:
         return self._missing_docs
 
     def _is_kept(self, implementation: Node, kept: set[Node]) -> bool:
-        """Whether the type that a block is for is shown anywhere; types of other crates are."""
+        """Tell whether the type that a block is for is shown anywhere; types of other crates are."""
         path = _self_type(implementation)
         module = next(one for one in implementation.ancestors() if one.kind == "mod")
         node = self._names.type_of(module, path) if path else None
@@ -233,7 +233,7 @@ def _is_directly_public(node: Node) -> bool:
 
 
 def _is_of_trait(node: Node) -> bool:
-    """Whether a block implements a trait."""
+    """Tell whether a block implements a trait."""
     tokens = node.tokens
     return any(
         token.is_word("for") and not tokens[at + 1].is_punct("<")
@@ -252,14 +252,14 @@ def _where_comes_first(tokens: list[Token]) -> bool:
 
 
 def _aliased(alias: Node) -> tuple[str, ...]:
-    """The path of the type that an alias is for."""
+    """Return the path of the type that an alias is for."""
     at = next((at for at, token in enumerate(alias.tokens) if token.is_punct("=")), len(alias.tokens))
     block = Node("impl", "", "", alias.attributes, [Token("ident", "impl"), *alias.tokens[at + 1 :]])
     return _self_type(block)
 
 
 def _self_type(node: Node) -> tuple[str, ...]:
-    """The path of the type that an inherent block is for; empty where it is no path."""
+    """Return the path of the type that an inherent block is for; empty where it is no path."""
     tokens = node.tokens
     at = 1
     while at < len(tokens) and not tokens[at - 1].is_word("impl"):

@@ -94,7 +94,7 @@ class _Loader:
         return self._chosen(arguments) if name == "cfg_if" else None
 
     def _chosen(self, arguments: list[Token]) -> list[Token]:
-        """The branch of ``cfg_if!`` whose condition holds."""
+        """Return the branch of ``cfg_if!`` whose condition holds."""
         holds = True
         for token in arguments:
             if token.is_group("["):

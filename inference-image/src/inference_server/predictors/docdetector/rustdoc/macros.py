@@ -50,7 +50,7 @@ class Macro:
             at += 4
 
     def expand(self, arguments: list[Token]) -> list[Token] | None:
-        """The tokens that a call makes; None where no rule matches."""
+        """Return the tokens that a call makes; None where no rule matches."""
         arguments = as_attributes(arguments)
         for pattern, template in self._rules:
             bindings: Bindings = {}
@@ -100,7 +100,7 @@ def _repetition(tokens: list[Token], at: int, group: Token, parts: list[_Part], 
 
 
 def _is_separator(tokens: list[Token], at: int) -> bool:
-    """Whether the operator here separates repetitions, as the first plus sign of ``$(...)+*`` does."""
+    """Tell whether the operator here separates repetitions, as the first plus sign of ``$(...)+*`` does."""
     following = tokens[at + 1] if at + 1 < len(tokens) else None
     return (
         tokens[at].text == "+"

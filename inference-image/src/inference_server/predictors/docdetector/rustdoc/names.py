@@ -50,7 +50,7 @@ class Target:
 
 
 def uses(node: Node) -> list[Use]:
-    """All names and globs of one ``use`` declaration."""
+    """Return all names and globs of one ``use`` declaration."""
     tokens = node.tokens[1:-1] if node.tokens and node.tokens[-1].is_punct(";") else node.tokens[1:]
     return list(_tree(node, tokens, ()))
 
@@ -94,13 +94,13 @@ class Names:
             self._names(crate.root).setdefault(("macro", macro.name), macro)
 
     def of(self, declaration: Node) -> list[Use]:
-        """All names and globs of a ``use`` declaration, the same objects every time."""
+        """Return all names and globs of a ``use`` declaration, the same objects every time."""
         if declaration not in self._of_declaration:
             self._of_declaration[declaration] = uses(declaration)
         return self._of_declaration[declaration]
 
     def targets(self, use: Use) -> Iterator[Target]:
-        """What a declaration brings in: a target for each namespace, for a glob the module."""
+        """Yield what a declaration brings in: a target for each namespace, for a glob the module."""
         module = _module(use.node)
         for namespace in ("type",) if use.glob or use.only_types else NAMESPACES:
             if use.external:
@@ -110,7 +110,7 @@ class Names:
                 yield Target(target.node, (use, *target.chain))
 
     def type_of(self, module: Node, path: tuple[str, ...]) -> Node | None:
-        """The type that a path means; a type alias is followed."""
+        """Return the type that a path means; a type alias is followed."""
         target = self._path(module, path, "type", frozenset())
         return target.node if target else None
 
@@ -178,5 +178,5 @@ class Names:
 
 
 def _module(node: Node) -> Node:
-    """The module that something is in; the root is in itself."""
+    """Return the module that something is in; the root is in itself."""
     return next((one for one in node.ancestors() if one.kind == "mod"), node)

@@ -44,7 +44,7 @@ class Node:
         return self.visibility == "pub"
 
     def ancestors(self) -> Iterator[Node]:
-        """What it is in, the innermost first."""
+        """Yield what it is in, the innermost first."""
         node = self.parent
         while node is not None:
             yield node
@@ -59,7 +59,7 @@ class Cursor:
         self.at = 0
 
     def peek(self, ahead: int = 0) -> Token:
-        """The next token, or an empty one at the end."""
+        """Return the next token, or an empty one at the end."""
         position = self.at + ahead
         return self.tokens[position] if position < len(self.tokens) else _END
 
@@ -109,7 +109,7 @@ _END: Final = Token("end", "")
 
 
 def items(tokens: list[Token], conditions: Conditions, owner: Attributes | None = None) -> Iterator[Node]:
-    """The items in a module's, trait's or block's tokens; what a condition leaves out is left out.
+    """Yield the items in a module's, trait's or block's tokens; what a condition leaves out is left out.
 
     Args:
         tokens: The tokens.
@@ -129,7 +129,7 @@ def items(tokens: list[Token], conditions: Conditions, owner: Attributes | None 
 
 
 def heading(cursor: Cursor) -> tuple[str, str]:
-    """The kind and name of the item here; an empty kind where there is none."""
+    """Return the kind and name of the item here; an empty kind where there is none."""
     ahead = 0
     while cursor.peek(ahead).kind == "ident" and cursor.peek(ahead).text in _MODIFIERS:
         word, following = cursor.peek(ahead).text, cursor.peek(ahead + 1)
@@ -158,7 +158,7 @@ def heading(cursor: Cursor) -> tuple[str, str]:
 
 
 def _call(cursor: Cursor) -> tuple[str, str]:
-    """A macro call such as ``name! {...}`` or ``crate::name!(...);``."""
+    """Return a macro call such as ``name! {...}`` or ``crate::name!(...);``."""
     ahead, name = 0, ""
     while True:
         token = cursor.peek(ahead)

@@ -43,15 +43,15 @@ class Token:
     inner: list[Token] = field(default_factory=list)
 
     def is_group(self, delimiter: str) -> bool:
-        """Whether it is a group with this opening delimiter."""
+        """Tell whether it is a group with this opening delimiter."""
         return self.kind == "group" and self.text == delimiter
 
     def is_punct(self, text: str) -> bool:
-        """Whether it is this operator."""
+        """Tell whether it is this operator."""
         return self.kind == "punct" and self.text == text
 
     def is_word(self, text: str) -> bool:
-        """Whether it is this identifier or keyword."""
+        """Tell whether it is this identifier or keyword."""
         return self.kind == "ident" and self.text == text
 
 
@@ -135,13 +135,13 @@ def _raw_string(source: str, found: re.Match[str], current: list[Token]) -> int:
 
 
 def text_of(literal: str) -> str:
-    """What a literal of text says, escapes left as they are."""
+    """Return what a literal of text says, escapes left as they are."""
     start, end = literal.find('"'), literal.rfind('"')
     return literal[start + 1 : end] if 0 <= start < end else literal
 
 
 def as_attributes(tokens: list[Token]) -> list[Token]:
-    """The same tokens with doc comments as the attributes that macros see."""
+    """Return the same tokens with doc comments as the attributes that macros see."""
     result: list[Token] = []
     for token in tokens:
         if token.kind in {"doc", "inner_doc"}:

@@ -53,7 +53,7 @@ def _serving(values: tuple[str, ...]) -> dict[str, float]:
 
 
 def cached_encoder() -> Path:
-    """Where an encoder that was built on this machine is kept."""
+    """Return where an encoder that was built on this machine is kept."""
     root = os.environ.get("MODELROLLOUT_CACHE", "").strip()
     if root:
         return Path(root) / "encoder"

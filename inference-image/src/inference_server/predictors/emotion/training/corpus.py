@@ -49,7 +49,7 @@ class Sentence:
     split: str
 
     def line(self) -> str:
-        """The sentence as a line of the corpus file."""
+        """Return the sentence as a line of the corpus file."""
         return "\t".join((self.text, self.label, self.language, self.family, self.split))
 
 
@@ -90,8 +90,9 @@ def _variants(
 
 
 def _roughen(text: str, decoration: str, rng: random.Random) -> str:
-    """Write as people type: sometimes capitals, an emoji or a sigh, a slip of the fingers, an elongated
-    word.
+    """Write as people type.
+
+    Sometimes capitals, an emoji or a sigh, a slip of the fingers, an elongated word.
     """
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
@@ -132,7 +133,7 @@ def load_corpus(path: Path = CORPUS_FILE) -> list[Sentence]:
 
 
 def select(sentences: Sequence[Sentence], split: str) -> list[Row]:
-    """The rows of one part of the corpus."""
+    """Return the rows of one part of the corpus."""
     return [Row(text=item.text, label=LABELS.index(item.label)) for item in sentences if item.split == split]
 
 

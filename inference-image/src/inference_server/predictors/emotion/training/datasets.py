@@ -85,8 +85,9 @@ class Dataset:
 
 
 def read_dataset(path: Path, form: str) -> Dataset:
-    """Read a file in ``form``: ``goemotions`` (text, label ids, id), ``tsv`` (text, label) or ``corpus`` (the
-    same).
+    """Read a file in ``form``.
+
+    ``goemotions`` (text, label ids, id), ``tsv`` (text, label) or ``corpus`` (the same).
 
     Raises:
         DataError: the file cannot be read or has a line of another form; or no row is left.
@@ -133,8 +134,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _goemotions_row(fields: list[str]) -> Row | None:
-    """Text, comma-separated label ids, id of the comment; ``None`` where the ids map to several of our
-    labels.
+    """Text, comma-separated label ids, id of the comment.
+
+    ``None`` where the ids map to several of our labels.
     """
     if len(fields) < 2:
         message = f"expected text, label ids and id between tabs, but there is {len(fields)} field."
@@ -155,7 +157,7 @@ def _goemotions_row(fields: list[str]) -> Row | None:
 
 
 def _tsv_row(fields: list[str]) -> Row | None:
-    """Text and label; further fields are ignored."""
+    """Return text and label; further fields are ignored."""
     if len(fields) < 2:
         message = f"expected text and label between tabs, but there is {len(fields)} field."
         raise ValueError(message)

@@ -20,7 +20,7 @@ _BATCH = 64
 
 
 def evaluate(predictor: Predictor, data: Dataset) -> dict[str, Any]:
-    """Scores of ``predictor`` on ``data``, as plain numbers for JSON.
+    """Return scores of ``predictor`` on ``data``, as plain numbers for JSON.
 
     Its labels must be the eight; macro-F1 is the mean of F1 over the labels that occur in ``data``.
     """
@@ -70,7 +70,7 @@ def _shares(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def as_text(result: dict[str, Any]) -> str:
-    """The scores as lines for a person."""
+    """Return the scores as lines for a person."""
     lines = [
         f"{result['model']} {result['version']} ({result['encoder']}) on {result['rows']} rows"
         f" ({result['left_out']} left out because their labels map to several of ours)",

@@ -24,7 +24,7 @@ from inference_server.training.token_batches import Tokens
 
 
 def settings_for(options: TrainOptions, dimensions: dict[str, Any] | None = None) -> FinetuneConfig:
-    """The settings of a run; those of the options replace the defaults."""
+    """Return the settings of a run; those of the options replace the defaults."""
     values: dict[str, Any] = {"seed": options.seed} | (dimensions or {})
     if options.epochs is not None:
         values["epochs"] = options.epochs

@@ -47,7 +47,7 @@ class Mixture:
 
 
 def balanced_weights(labels: NDArray[np.int32], power: float) -> NDArray[np.float64]:
-    """Weight of each row: its class's frequency to the power of minus ``power``; the mean is 1."""
+    """Return weight of each row: its class's frequency to the power of minus ``power``; the mean is 1."""
     counts = np.maximum(np.bincount(labels), 1).astype(np.float64)
     weights = (counts**-power)[labels]
     return np.asarray(weights / weights.mean(), np.float64)
@@ -115,7 +115,7 @@ def fit_lexical(texts: Sequence[str], labels: NDArray[np.int32], classes: int, *
 
 
 def lexical_logits(lexical: Lexical, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Logits ``(texts, labels)`` of normalised texts."""
+    """Return logits ``(texts, labels)`` of normalised texts."""
     idf = np.zeros(BUCKETS, np.float32)
     idf[lexical.rows] = lexical.idf
     product = lexical_matrix(texts, idf)[:, lexical.rows] @ lexical.affine.weights
@@ -169,7 +169,7 @@ def fit_mixture(
 
 
 def tune_bias(logits: NDArray[np.float64], labels: NDArray[np.int32], classes: int) -> NDArray[np.float64]:
-    """Bias ``(labels,)`` that raises macro-F1 by coordinate ascent.
+    """Return bias ``(labels,)`` that raises macro-F1 by coordinate ascent.
 
     Macro-F1 is averaged over a few small shifts around each value: a peak that only a few rows make is no
     peak.
@@ -201,7 +201,10 @@ def tune_bias(logits: NDArray[np.float64], labels: NDArray[np.int32], classes: i
 def fit_prototypes(
     embeddings: NDArray[np.float32], labels: NDArray[np.int32], classes: int
 ) -> NDArray[np.float32]:
-    """Unit-length mean ``(labels, dimension)`` of each label's embeddings; zeros for a label without rows."""
+    """Return unit-length mean ``(labels, dimension)`` of each label's embeddings.
+
+    Zeros for a label without rows.
+    """
     centres = np.zeros((classes, embeddings.shape[1]), np.float32)
     for label in range(classes):
         members = embeddings[labels == label]
@@ -212,7 +215,7 @@ def fit_prototypes(
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int32]) -> float:
-    """Temperature that minimises the log-loss of ``logits`` ``(rows, labels)``."""
+    """Return temperature that minimises the log-loss of ``logits`` ``(rows, labels)``."""
     wide = logits.astype(np.float64)
     uniform = np.ones(len(labels))
     result = minimize(

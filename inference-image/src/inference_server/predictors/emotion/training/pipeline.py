@@ -56,8 +56,9 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Dense:
-    """The embedding half of a head: dev embeddings, weights on embeddings, class centres, and the encoder's
-    place.
+    """The embedding half of a head.
+
+    Dev embeddings, weights on embeddings, class centres, and the encoder's place.
     """
 
     dev: NDArray[np.float32]
@@ -178,7 +179,7 @@ def _frozen(work: Path, part: _Part, dev: _Part, options: TrainOptions, progress
 
 
 def _finetuned(work: Path, part: _Part, dev: _Part, options: TrainOptions, progress: Progress) -> _Dense:
-    """The encoder fine-tuned on the rows, exported, and measured as it will be served."""
+    """Return the encoder fine-tuned on the rows, exported, and measured as it will be served."""
     from inference_server.predictors.emotion.training import finetuning  # noqa: PLC0415 - JAX is needed by nothing else
 
     result = finetuning.run(part.texts, dev.texts, (part.rows, dev.rows), options, progress)
@@ -212,7 +213,7 @@ def _some_of_each(labels: NDArray[np.int32], seed: int) -> NDArray[np.int64]:
 
 
 def encode_all(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Embeddings ``(texts, dimension)`` of normalised texts."""
+    """Return embeddings ``(texts, dimension)`` of normalised texts."""
     return encoder.encode([encoder_input(text) for text in texts])
 
 
@@ -267,7 +268,7 @@ def _manifest(
 
 
 def _outside(encoder: str) -> dict[str, str]:
-    """Digests of an encoder that the artefacts only name; those of one inside are among the files."""
+    """Return digests of an encoder that the artefacts only name; those of one inside are among the files."""
     names = (MODEL_FILE, TOKENIZER_FILE, CARD_FILE)
     if not Path(encoder).is_absolute():
         return {}

@@ -32,7 +32,7 @@ _OTHER_DIMENSION = "hashing:768"
 
 
 def versions(encoder: str, *, copy_encoder: bool) -> dict[str, TrainOptions]:
-    """The options of each version by its directory's name; ``encoder`` as in :class:`TrainOptions`."""
+    """Return the options of each version by its directory's name; ``encoder`` as in :class:`TrainOptions`."""
     better = TrainOptions(version="1.1", encoder=encoder, finetune="never", copy_encoder=copy_encoder)
     demanding = {"linear_minimum": 0.75, "prototypes_minimum": 0.75}
     return {

@@ -67,7 +67,7 @@ def _row(
 
 
 def _merchant(source: Mapping[str, Any], spec: Mapping[str, Any], language: str, rng: random.Random) -> str:
-    """A known name, or one made of words of the trade and a family name."""
+    """Return a known name, or one made of words of the trade and a family name."""
     if rng.random() < 0.12 and spec.get("shared"):
         return str(rng.choice(spec["shared"]))
     if rng.random() < 0.55:
@@ -104,7 +104,7 @@ def _describe(
 
 
 def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
-    """The rows as a file with a header."""
+    """Return the rows as a file with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -113,7 +113,7 @@ def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def rows(count: int = ROWS, seed: int = SEED) -> list[Example]:
-    """The corpus as training reads it."""
+    """Return the corpus as training reads it."""
     made = []
     for fields in generate(count, seed):
         row = row_of(fields)

@@ -132,7 +132,7 @@ def _encoding(path: Path) -> str:
 
 
 def _lines(text: io.TextIOBase, report: Report) -> Iterator[str]:
-    """Lines without NUL bytes; one that is too long to be a row is left out."""
+    """Yield lines without NUL bytes; one that is too long to be a row is left out."""
     while line := text.readline(_LONGEST_LINE):
         if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
             while (rest := text.readline(_LONGEST_LINE)) and not rest.endswith(("\n", "\r")):
@@ -144,7 +144,7 @@ def _lines(text: io.TextIOBase, report: Report) -> Iterator[str]:
 
 
 def row_of(fields: Mapping[str, str]) -> Example | None:
-    """The row of fields by name; ``None`` without a description or a category."""
+    """Return the row of fields by name; ``None`` without a description or a category."""
     description = fields.get("description", "").strip()[:_LONGEST_FIELD]
     category = fields.get("category", "").strip()[:100]
     if not description or not category:

@@ -115,7 +115,7 @@ def fit(rows: Sequence[Example], labels: tuple[str, ...], options: Options, prog
 
 
 def _linear(grams: Any, truth: NDArray[np.int64], classes: int, options: Options) -> Linear:
-    """A linear SVM, one against the rest, on inverse document frequencies."""
+    """Return a linear SVM, one against the rest, on inverse document frequencies."""
     seen = np.unique(grams.indices)
     chosen = grams[:, seen]
     frequency = np.asarray(chosen.sum(axis=0)).ravel()
@@ -140,7 +140,7 @@ def _linear(grams: Any, truth: NDArray[np.int64], classes: int, options: Options
 
 
 def _score(linear: Linear, grams: Any) -> Floats:
-    """What ``linear.scores`` gives, for many rows at once."""
+    """Return what ``linear.scores`` gives, for many rows at once."""
     idf, weights = linear.idf[linear.rows], linear.weights[linear.rows]
     weighted = grams @ sparse.diags(idf)
     lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
@@ -157,7 +157,7 @@ def _choose_rounds(
     large: bool,
     options: Options,
 ) -> tuple[int, NDArray[np.int64], Floats]:
-    """How many rounds serve other rows best; those rows and their margins, for calibration.
+    """Return how many rounds serve other rows best; those rows and their margins, for calibration.
 
     Many rows: a part of one fold is held out. Few: every row is judged by trees that did not see it.
     """
@@ -259,7 +259,7 @@ def _calibrators(raw: Floats, truth: NDArray[np.int64]) -> tuple[Calibrator, ...
 
 
 def _calibrator(probability: Floats, right: NDArray[np.bool_]) -> Calibrator:
-    """The best that so many rows allow."""
+    """Return the best that so many rows allow."""
     positives = int(right.sum())
     if len(right) >= ISOTONIC_ROWS and positives >= ISOTONIC_POSITIVES:
         curve = IsotonicRegression(out_of_bounds="clip", y_min=0.0, y_max=1.0).fit(probability, right)

@@ -46,7 +46,7 @@ class Gate:
     rows: int = 3
 
     def refusals(self, scores: Mapping[str, Any]) -> list[str]:
-        """Why a model is not good enough; nothing when it is."""
+        """Return why a model is not good enough; nothing when it is."""
         reasons = []
         if scores["val_f1_macro"] < self.macro:
             reasons.append(f"macro-F1 {scores['val_f1_macro']:.3f} is below {self.macro:g}")
@@ -101,7 +101,7 @@ def train(rows: Sequence[Example], work: Path, options: Options, gate: Gate, pro
 
 
 def _labels(rows: Sequence[Example]) -> tuple[str, ...]:
-    """The classes of the rows, in order.
+    """Return the classes of the rows, in order.
 
     Raises:
         TableError: there are fewer than two, or too few rows.
@@ -116,7 +116,7 @@ def _labels(rows: Sequence[Example]) -> tuple[str, ...]:
 
 
 def _result(scores: Mapping[str, Any], gate: Gate, fitted: Fitted) -> dict[str, Any]:
-    """What people are told of a run."""
+    """Return what people are told of a run."""
     refusals = gate.refusals(scores)
     return {
         **scores,
@@ -136,7 +136,7 @@ def _measure(model: Model, rows: Sequence[Example], labels: tuple[str, ...]) -> 
 
 
 def predict(model: Model, transactions: Sequence[Any]) -> tuple[Any, Any]:
-    """Probabilities before and after calibration, as they are served."""
+    """Return probabilities before and after calibration, as they are served."""
     step = 2048
     raw = np.concatenate(
         [model.raw(transactions[at : at + step]) for at in range(0, len(transactions), step)]

@@ -34,7 +34,7 @@ def brier(probabilities: Floats, truth: NDArray[np.int64]) -> float:
 
 
 def risk_coverage(probabilities: Floats, truth: NDArray[np.int64]) -> list[dict[str, float]]:
-    """How wrong the most confident answers are, for several shares of them."""
+    """Return how wrong the most confident answers are, for several shares of them."""
     confidence = probabilities.max(axis=1)
     wrong = (probabilities.argmax(axis=1) != truth)[np.argsort(-confidence, kind="stable")]
     table = []

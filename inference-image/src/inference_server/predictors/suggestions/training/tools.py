@@ -30,7 +30,7 @@ _SHOWN = 5
 @data_option
 @columns_option
 def features(data: Path, column: tuple[str, ...]) -> None:
-    """What a model reads of a file, as JSON: counts, and the first rows as they become features."""
+    """Print what a model reads of a file, as JSON: counts, and the first rows as features."""
     try:
         rows = read_examples(data, column, 42)
     except TableError as error:
@@ -77,7 +77,7 @@ def features(data: Path, column: tuple[str, ...]) -> None:
 def thresholds(
     artifacts: Path, data: Path, column: tuple[str, ...], precision: float, picture: Path | None
 ) -> None:
-    """The lowest confidence of each class from which so many answers are right, for SUGGEST_THRESHOLDS."""
+    """Print the lowest confidence of each class that gives the wanted precision (SUGGEST_THRESHOLDS)."""
     try:
         manifest = load_manifest(artifacts)
         model = Model.read(artifacts, manifest.labels)
@@ -102,7 +102,7 @@ def thresholds(
 
 
 def lowest(confidence: NDArray[np.float64], right: NDArray[np.bool_], precision: float) -> dict[str, Any]:
-    """The lowest threshold that reaches ``precision``, with the share of answers that it lets through.
+    """Return the lowest threshold that reaches ``precision``, with the share of answers that it lets through.
 
     Where none does, the threshold is 1: the rules answer.
     """
