@@ -63,7 +63,9 @@ class LogRecord:
             "fallbacks": list(prediction.fallbacks),
             "dimension_mismatches": list(prediction.dimension_mismatches),
         }
-        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        # Half of a surrogate pair would make the whole batch fail; this writes its escape in JSON.
+        return line.encode(errors="backslashreplace").decode()
 
 
 class Sink(Protocol):

@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from inference_server.text import has_surrogate
+
+
+def _encodable(value: str) -> str:
+    if has_surrogate(value):
+        raise ValueError("expected a text without half of a surrogate pair")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+"""A text that can be written as UTF-8; pydantic checks this only where a text has limits."""
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -168,7 +179,7 @@ class ReloadRequest(Strict):
 class MaskRequest(Strict):
     """A text to mask."""
 
-    text: str
+    text: Text
 
 
 class MaskResponse(BaseModel):
@@ -181,15 +192,15 @@ class MaskResponse(BaseModel):
 class ShadowAnswer(Strict):
     """The other server's answer; an empty label is no answer."""
 
-    label: str
+    label: Text
     confidence: float = Field(ge=0, le=1)
 
 
 class CompareRequest(Strict):
     """A copy of a request with the answer that the client got."""
 
-    request_id: str
-    version: str
+    request_id: Text
+    version: Text
     texts: list[NonEmpty] = Field(min_length=1)
     answers: list[ShadowAnswer] = Field(min_length=1)
 

@@ -16,6 +16,7 @@ QUERY_PREFIX: Final = "query: "
 MAX_CHARACTERS: Final = 2000
 """Longer texts are cut here before anything else; sentence encoders read at most some hundred words."""
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "«": '"', "»": '"', "…": "..."})
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _KNOWN_SYMBOLS: Final = {
@@ -96,3 +97,8 @@ def normalise(text: str) -> str:
 def encoder_input(text: str) -> str:
     """Return the string that an encoder reads for ``text``: normalised, with the prefix of the E5 family."""
     return QUERY_PREFIX + normalise(text)
+
+
+def has_surrogate(text: str) -> bool:
+    """Tell whether a text holds half of a surrogate pair, which no file, database or answer can store."""
+    return _SURROGATE.search(text) is not None

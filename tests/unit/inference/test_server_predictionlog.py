@@ -68,6 +68,17 @@ def test_a_line_has_every_field_and_no_personal_data(tmp_path: Path) -> None:
     assert not counts
 
 
+def test_half_of_a_surrogate_pair_costs_no_record(tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    writer = log(tmp_path, counts)
+    for text in ("before", "TESCO \ud83d", "after"):
+        writer.put(record(text))
+    writer.close()
+    lines = (tmp_path / "predictions_2026-03-05.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["before", "TESCO \ud83d", "after"]
+    assert not counts
+
+
 def test_files_are_daily_and_old_ones_go(tmp_path: Path) -> None:
     for day in ("2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"):
         (tmp_path / f"predictions_{day}.jsonl").write_text("{}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_server.errors import InvalidInputError
+from inference_server.predictors.suggestions.store import Store
 from inference_server.predictors.suggestions.training.data import Example, TableError, read_rows
 from inference_server.predictors.suggestions.training.splits import folds
 from inference_server.predictors.suggestions.transactions import (
@@ -175,3 +177,32 @@ def test_every_category_is_in_every_fold_where_its_purchases_allow() -> None:
             for at in range(5)
         ]
         assert sorted(sizes) == [1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"description": "TESCO \\ud83d"}',
+        '{"description": "TESCO", "user_id": "\\udc00"}',
+        '{"description": "TESCO", "amount": NaN}',
+        '{"description": "TESCO", "amount": 1' + "0" * 400 + "}",
+        '{"description": "TESCO", "amount": 1' + "0" * 5000 + "}",
+        '{"description":' * 200_000,
+        '{"description": ' + "[" * 100_000,
+        '{"description": "' + "x" * (1 << 20) + '"}',
+        '{"amount": 1}',
+    ],
+    ids=lambda text: text[:40] + str(len(text)),
+)
+def test_a_string_that_is_no_transaction_is_refused_before_it_is_predicted(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        decode(text)
+
+
+@pytest.mark.parametrize("item", ["half \ud83d", object()], ids=["surrogate", "no value of a database"])
+def test_rows_that_cannot_be_stored_leave_the_store_usable(item: object) -> None:
+    store = Store()
+    with pytest.raises((UnicodeError, sqlite3.Error)):
+        store.add("feedback", [("good", *[""] * 5), (item, *[""] * 5)])
+    store.add("feedback", [("after", *[""] * 5)])
+    assert [row["item"] for row in store.newest("feedback", 9)] == ["after"]

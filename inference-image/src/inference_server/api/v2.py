@@ -28,6 +28,7 @@ from inference_server.schemas import (
     TensorMetadata,
 )
 from inference_server.service import InferenceService, Outcome, State, request_source
+from inference_server.text import has_surrogate
 
 _PER_TEXT: Final[dict[str, tuple[str, Callable[[Prediction], Any]]]] = {
     "label": ("BYTES", lambda p: p.label),
@@ -194,7 +195,7 @@ def _texts(tensor: InferInput) -> Sequence[str]:
             raise InvalidInputError(
                 f"Input {tensor.name!r} holds something that is not a text, or an empty one."
             )
-        if any("\ud800" <= character <= "\udfff" for character in inner):
+        if has_surrogate(inner):
             raise InvalidInputError(f"Input {tensor.name!r} holds half of a surrogate pair.")
         texts.append(inner)
     if len(texts) != math.prod(tensor.shape):

@@ -128,7 +128,7 @@ async def _keep_disagreements(store: Store, outcome: Outcome) -> None:
     if rows:
         try:
             await asyncio.to_thread(store.add, "disagreements", rows)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             logger.warning("%d disagreements could not be kept: %s.", len(rows), error)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from inference_server.predictors.suggestions.transactions import Transaction, parse_amount, parse_date
-from inference_server.schemas import Answer, NonEmpty, Strict
+from inference_server.schemas import Answer, NonEmpty, Strict, Text
 
 
 def _known_date(value: str) -> str:
@@ -28,8 +28,8 @@ class TransactionIn(Strict):
     """One transaction."""
 
     id: str = Field(default="", max_length=200, description="Your own name for it; comes back in the answer.")
-    description: str = Field(examples=["CARD PAYMENT TO TESCO STORES 3297"])
-    merchant: str = ""
+    description: Text = Field(examples=["CARD PAYMENT TO TESCO STORES 3297"])
+    merchant: Text = ""
     amount: Annotated[float | str, AfterValidator(_known_amount)] | None = Field(
         default=None, description="Below zero for money spent; a text may have a comma.", examples=[-12.5]
     )

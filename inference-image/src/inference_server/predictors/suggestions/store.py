@@ -59,12 +59,17 @@ class Store:
             ) from error
 
     def add(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Keep rows; each begins with its item, the time is added here. Raises sqlite3.Error."""
+        """Keep all rows or none; each begins with its item, the time is added here.
+
+        Raises:
+            sqlite3.Error: they cannot be written.
+            UnicodeError: a text holds half of a surrogate pair.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         marks = ", ".join("?" * len(COLUMNS[table]))
         with self._lock:
-            self._database.execute("BEGIN")
             try:
+                self._database.execute("BEGIN")
                 statement = f"INSERT INTO {table} VALUES ({marks})"  # noqa: S608 - names of our own
                 self._database.executemany(statement, [(now, *row) for row in rows])
                 self._database.execute(
@@ -72,8 +77,10 @@ class Store:
                     (self._max_rows,),
                 )
                 self._database.execute("COMMIT")
-            except sqlite3.Error:
-                self._database.execute("ROLLBACK")
+            except BaseException:
+                # Whatever it was: a transaction that stays open would make every later call fail.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
                 raise
 
     def newest(self, table: str, limit: int) -> list[dict[str, Any]]:

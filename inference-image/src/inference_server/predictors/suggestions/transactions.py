@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any, Final
 
 from inference_server.errors import InvalidInputError
+from inference_server.text import has_surrogate
 
 _DATES: Final = (
     (re.compile(r"(\d{4})-(\d{2})-(\d{2})(?:[T ].*)?"), (1, 2, 3)),
@@ -17,6 +18,8 @@ _DATES: Final = (
     (re.compile(r"(\d{1,2})[/.](\d{1,2})[/.](\d{4})"), (3, 2, 1)),
     (re.compile(r"(\d{4})(\d{2})(\d{2})"), (1, 2, 3)),
 )
+_MAX_ENCODED: Final = 1 << 20
+"""Characters of a transaction as JSON that are parsed at all; its texts have their own, smaller limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,24 +114,40 @@ def decode(text: str) -> Transaction:
     """Return the transaction of a string: JSON as :func:`encode` writes it, anything else is a description.
 
     Raises:
-        InvalidInputError: it is a JSON object whose fields do not fit.
+        InvalidInputError: it begins like a JSON object, but is too long or no transaction.
     """
     if not text.lstrip().startswith("{"):
         return Transaction(description=text)
-    try:
-        fields = json.loads(text)
-        amount = fields.get("amount")
-        return Transaction(
-            description=str(fields["description"]),
-            merchant=str(fields.get("merchant", "")),
-            amount=None if amount is None else float(amount),
-            currency=str(fields.get("currency", "")),
-            day=parse_date(str(fields["date"])) if "date" in fields else None,
-            id=str(fields.get("id", "")),
-            user=str(fields.get("user_id", "")),
+    if len(text) > _MAX_ENCODED:
+        raise InvalidInputError(
+            f"A transaction as JSON may have {_MAX_ENCODED} characters, but it has {len(text)}."
         )
-    except (ValueError, KeyError, TypeError) as error:
+    try:
+        return _transaction(json.loads(text))
+    # A deep object exceeds the recursion limit; OverflowError: an integer that no float can hold.
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidInputError(
             'A text that begins with "{" has to be a transaction as JSON, such as '
             '{"description": "TESCO STORES 3297", "amount": -12.5, "user_id": "u1"}.'
         ) from error
+
+
+def _transaction(fields: dict[str, Any]) -> Transaction:
+    """Return the transaction of a JSON object; raises what decode catches where a field does not fit."""
+    texts = {
+        ours: str(fields.get(theirs, ""))
+        for ours, theirs in (
+            ("merchant", "merchant"),
+            ("currency", "currency"),
+            ("id", "id"),
+            ("user", "user_id"),
+        )
+    }
+    texts["description"] = str(fields["description"])
+    if any(has_surrogate(text) for text in texts.values()):
+        raise ValueError("half of a surrogate pair")
+    amount = None if fields.get("amount") is None else float(fields["amount"])
+    if amount is not None and not math.isfinite(amount):
+        raise ValueError("an amount that is no number")
+    day = parse_date(str(fields["date"])) if "date" in fields else None
+    return Transaction(**texts, amount=amount, day=day)
