@@ -214,7 +214,7 @@ class InferenceService:
     async def compare(self, job: ShadowJob) -> list[Verdict]:
         """Answer the texts of ``job`` too, and count for each whether both agree: true, false or none.
 
-        "none" means that there is nothing to compare, because this server could not answer.
+        "none" means that there is nothing to compare, because one of the two has no answer.
 
         Raises:
             the same as :meth:`predict`, after counting.
@@ -229,9 +229,10 @@ class InferenceService:
             raise
         metrics = self.registry.current.metrics
         verdicts: list[Verdict] = []
-        for position, (own, theirs) in enumerate(zip(outcome.predictions, job.predictions, strict=True)):
+        for position, (answer, theirs) in enumerate(zip(outcome.predictions, job.predictions, strict=True)):
+            own = self.kind.compared(answer)
             verdict: Verdict
-            if not theirs.label:
+            if not own.label or not theirs.label:
                 verdict = "none"
             elif own.label == theirs.label:
                 verdict = "true"
@@ -293,7 +294,9 @@ class InferenceService:
             identity = answer.model.identity
             if source != SOURCE_VALIDATION:
                 answer.model.metrics.prediction(answer.prediction, seconds=seconds)
-                self.kind.observe(answer.model.metrics, answer.prediction)
+                # A comparison counts once, in compare: there the other server's answer is known.
+                if source != SOURCE_SHADOW:
+                    self.kind.observe(answer.model.metrics, answer.prediction)
             if self._log.enabled:
                 self._log.put(
                     LogRecord(

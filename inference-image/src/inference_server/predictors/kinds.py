@@ -100,6 +100,11 @@ def _observe_nothing(metrics: ModelMetrics, prediction: Prediction) -> None:
     """Return no series: those of the contract are enough."""
 
 
+def _as_answered(prediction: Prediction) -> Prediction:
+    """Return what was answered: it is also what a shadow is judged by."""
+    return prediction
+
+
 def _no_limits(schemas: dict[str, Any], settings: Settings) -> None:
     """Leave the OpenAPI document as it is."""
 
@@ -121,8 +126,10 @@ class PredictorKind:
         items: what its items are called in error messages, in the plural.
         warm_up: items that are predicted before a loaded model serves.
         codec: how an item travels as a string.
-        observe: counts what else a prediction says, after the contract's own series; not for requests of
-            validation suites.
+        observe: counts what else a prediction says, after the contract's own series; for requests of clients
+            only, neither of validation suites nor of a shadow comparison.
+        compared: the prediction that a shadow comparison holds against the other server's answer; with an
+            empty label there is nothing to compare. By default what was answered.
         limit_schemas: puts limits of the settings into the schemas of the OpenAPI document.
         examples: reference to what ``inference-server loadgen`` sends, a function that gives path and bodies.
         suites: reference to its validation suites, a mapping from name to Suite.
@@ -140,6 +147,7 @@ class PredictorKind:
     warm_up: tuple[Any, ...] = ()
     codec: ItemCodec = ItemCodec()
     observe: Callable[[ModelMetrics, Prediction], None] = _observe_nothing
+    compared: Callable[[Prediction], Prediction] = _as_answered
     limit_schemas: Callable[[dict[str, Any], Settings], None] = _no_limits
     examples: Reference | None = None
     suites: Reference | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,8 +39,14 @@ def _text(item: Transaction) -> str:
 
 
 def _observe(metrics: ModelMetrics, prediction: Prediction) -> None:
-    """Rules and model are compared on every transaction."""
+    """Rules and model are compared on every transaction of a client."""
     metrics.comparison(prediction.detail.agree)
+
+
+def _compared(prediction: Prediction) -> Prediction:
+    """Return the model's answer: rules that agree with the other server's rules would say nothing of it."""
+    both = prediction.detail
+    return replace(prediction, label=both.model_label, confidence=min(1.0, both.model_confidence))
 
 
 def _limit_schemas(schemas: dict[str, Any], settings: Settings) -> None:
@@ -71,6 +78,7 @@ KIND: Final = PredictorKind(
     warm_up=(Transaction(description="CARD PAYMENT TO TESCO STORES 3297", amount=-12.5, user="warm-up"),),
     codec=ItemCodec(encode=encode, decode=decode, text=_text),
     observe=_observe,
+    compared=_compared,
     limit_schemas=_limit_schemas,
     examples=f"{_HERE}.examples:examples",
     suites=f"{_HERE}.validation.suites:SUITES",
