@@ -124,6 +124,15 @@ def test_the_older_of_two_claims_wins_and_its_end_wakes_the_other() -> None:
     assert seen.store.holder(new, "services", "shared") is None
 
 
+def test_a_rollout_that_was_deleted_during_its_tick_claims_nothing_again() -> None:
+    seen = Store()
+    deleted = seen.add("emotion")
+    claim = next(claim for claim in deleted.claims if claim[0] == "deployments")
+    seen.store.remove(deleted.key)
+    seen.store.refresh_claims(deleted)  # what its tick does after it waited for an answer
+    assert list(seen.store.claimants(*claim)) == []
+
+
 def test_of_two_of_one_second_one_wins_on_both_sides() -> None:
     seen = Store()
     first = seen.add("a", service="shared", uid="1", stable="a1", candidate="a2")

@@ -65,6 +65,8 @@ class RolloutStore:
 
     def refresh_claims(self, rollout: RolloutState) -> None:
         """Bring the index up to date with what the rollout names now; others that share it are woken."""
+        if self._rollouts.get(rollout.key) is not rollout:
+            return  # deleted while a tick of it waited: nothing would take its claims away again
         namespace, service = rollout.namespace, rollout.service_name
         claims = {("deployments", namespace, name) for name in rollout.deployments()}
         in_use = {("deployments", namespace, name) for name in rollout.deployments_in_use()}
