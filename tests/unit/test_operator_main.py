@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -179,6 +179,25 @@ async def test_a_part_that_fails_stops_kopf_and_one_that_does_not_end_is_not_wai
     assert app.failed
     assert "The task failing ended" in caplog.text
     assert told[-1] == "closed", "a failure leaves the exit code of the deadline as it is"
+
+
+async def test_the_election_that_ends_while_the_lease_is_given_back_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    app = real_app(monkeypatch, told)
+    released = asyncio.Event()
+
+    async def release() -> None:
+        released.set()
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(app._elector, "release", release)
+    app._run("election", cast(Coroutine[Any, Any, None], released.wait()))
+    await asyncio.sleep(0)
+    await app.drain()
+    assert not app.failed
+    assert told[-1] == "done"
 
 
 async def test_what_uvloop_raises_for_a_reused_socket_is_a_connection_that_kopf_tries_again(

@@ -142,6 +142,8 @@ class App:
     async def drain(self) -> None:
         """Let the ticks under way end and their Events go out, give the lease back, then close everything."""
         self._stop.set()  # kopf would wait 5 s for its own task that waits for this
+        tasks = tuple(self._tasks)
+        self._tasks.clear()  # from now on a part that ends is no failure: the election does when it is over
         deadline = ExitDeadline()
         deadline.start(self._settings.shutdown + REST_SECONDS)
         logger.info("The operator stops; ticks under way are finished.")
@@ -149,8 +151,6 @@ class App:
         await self._events.flush(2.0)
         if self._settings.leader_election:
             await self._elector.release()
-        tasks = tuple(self._tasks)
-        self._tasks.clear()
         for task in tasks:
             task.cancel()
         if tasks:
