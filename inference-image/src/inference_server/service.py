@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from inference_server.artifacts import ArtifactError
 from inference_server.batching import Batcher
@@ -23,6 +23,9 @@ from inference_server.predictors.kinds import PredictorKind, load_artifacts
 from inference_server.registry import LoadedModel, Loader, ModelRegistry, reload_model
 from inference_server.settings import LOG_TO_FILE, LOG_TO_STDOUT, Settings
 from inference_server.shadow import Disagreements, ShadowJob, ShadowSender
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +103,7 @@ class InferenceService:
             warm_up=kind.warm_up,
         )
         self.disagreements = Disagreements(settings.disagreements)
+        self.admin_routers: list[APIRouter] = []  # paths of the kind that ask for the token
         self.started_at = time.monotonic()
         self.ready_after: float | None = None
         self.failure: str | None = None

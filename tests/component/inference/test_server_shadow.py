@@ -42,7 +42,10 @@ def wait_for(condition: Any, timeout: float = 10.0) -> None:
 
 def test_two_servers_compare_their_answers_and_the_candidate_counts(tmp_path: Path) -> None:
     artifacts = str(write_fake(tmp_path / "models" / "emotion", version="2"))
-    with server_process(tmp_path / "candidate", INFERENCE_ARTIFACTS=artifacts) as candidate:
+    (tmp_path / "token").write_text("a token that is long enough")
+    port = free_port()
+    admin = {"INFERENCE_ADMIN_TOKEN_FILE": str(tmp_path / "token"), "INFERENCE_ADMIN_PORT": str(port)}
+    with server_process(tmp_path / "candidate", INFERENCE_ARTIFACTS=artifacts, **admin) as candidate:
         with server_process(tmp_path / "stable", SHADOW_URL=candidate.url) as stable:
             for _ in range(3):
                 assert httpx.post(f"{stable.url}/predict", json={"text": "x"}).json()["version"] == "1"
@@ -57,7 +60,10 @@ def test_two_servers_compare_their_answers_and_the_candidate_counts(tmp_path: Pa
         assert httpx.post(f"{candidate.url}/shadow/compare", json=body).json() == {
             "agree": ["false", "true", "none"]
         }
-        kept = httpx.get(f"{candidate.url}/shadow/disagreements").json()
+        kept = httpx.get(
+            f"http://127.0.0.1:{port}/shadow/disagreements",
+            headers={"authorization": "Bearer a token that is long enough"},
+        ).json()
         assert kept["total"] == 1
         item = kept["items"][0]
         assert item["text"] == "label=fear M. [NAME]"

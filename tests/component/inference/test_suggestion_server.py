@@ -20,6 +20,7 @@ from inference_server.predictors.suggestions.transactions import Transaction
 from tests.support.inference import ServerProcess, free_port, server_process
 
 TOKEN = "a token that is long enough"
+ADMIN_PORT = free_port()
 SHOP = {"id": "a", "description": "CARD PAYMENT TO TESCO STORES 3297", "amount": -12.5, "date": "2026-03-12"}
 
 
@@ -27,12 +28,15 @@ SHOP = {"id": "a", "description": "CARD PAYMENT TO TESCO STORES 3297", "amount":
 def server(trained_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Half of the users get the model's answers."""
     directory = tmp_path_factory.mktemp("served")
+    (directory / "token").write_text(TOKEN)
     with server_process(
         directory,
         module="inference_server",
         INFERENCE_ARTIFACTS=str(trained_registry / "latest"),
         SUGGEST_CANARY="50%",
         SUGGEST_STORE=str(directory / "store.sqlite"),
+        INFERENCE_ADMIN_TOKEN_FILE=str(directory / "token"),
+        INFERENCE_ADMIN_PORT=str(ADMIN_PORT),
         SUGGEST_THRESHOLDS='{"default": 0.3, "Groceries": 0.3, "Dining": 0.3}',
     ) as process:
         yield process
@@ -45,6 +49,14 @@ def suggest(server: ServerProcess, user: str = "alice", *items: dict[str, Any]) 
     answer = response.json()
     assert isinstance(answer, dict)
     return answer
+
+
+def export(path: str) -> str:
+    """What the server kept, from its admin port."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    response = httpx.get(f"http://127.0.0.1:{ADMIN_PORT}/suggest/{path}", headers=headers)
+    assert response.status_code == 200, response.text
+    return response.text
 
 
 def samples(server: ServerProcess) -> dict[tuple[str, ...], float]:
@@ -130,12 +142,12 @@ def test_rules_and_model_are_compared_on_every_request_and_disagreements_kept(se
     }
     assert sum(change.values()) == 3
     assert change["none"] == 1
-    lines = httpx.get(f"{server.url}/suggest/disagreements").text.splitlines()
+    lines = export("disagreements").splitlines()
     kept = [json.loads(line) for line in lines]
     assert len(kept) == after["model_shadow_comparisons_total", "false"]
     assert all(item["rule_label"] != item["model_label"] for item in kept)
     assert "alice@example.org" not in "".join(lines)
-    table = httpx.get(f"{server.url}/suggest/disagreements?format=csv").text
+    table = export("disagreements?format=csv")
     assert len(list(csv.reader(table.splitlines()))) == len(kept) + 1
 
 
@@ -166,9 +178,7 @@ def test_feedback_is_kept_and_counted_by_source_and_verdict(server: ServerProces
     after = samples(server)
     for key in (("rule", "accept"), ("model", "reject")):
         assert after["model_feedback_total", *key] == before["model_feedback_total", *key] + 1
-    kept = [
-        json.loads(line) for line in httpx.get(f"{server.url}/suggest/feedback?limit=2").text.splitlines()
-    ]
+    kept = [json.loads(line) for line in export("feedback?limit=2").splitlines()]
     assert [item["right_label"] for item in kept] == ["Transport", ""]
     assert "bob@example.org" not in kept[0]["text"]
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import threading
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from inference_server.predictors.suggestions import routes
 from tests.support.suggestion_server import suggestion_server
 
 
@@ -23,3 +29,50 @@ async def test_a_shadow_comparison_counts_each_text_once_and_judges_the_model(tm
             "/suggest", json={"user_id": "u", "transactions": [{"description": "TESCO"}]}
         )
         assert await server.comparisons() == {"true": 1, "false": 2, "none": 1}
+
+
+ITEM = {"id": "bob@example.org", "label": "Groceries", "source": "rule", "verdict": "accept"}
+
+
+@pytest.mark.parametrize("path", ["/suggest/feedback", "/suggest/disagreements", "/shadow/disagreements"])
+async def test_what_users_sent_is_read_on_the_admin_port_with_the_token(tmp_path: Path, path: str) -> None:
+    async with suggestion_server(tmp_path) as server:
+        assert (await server.client.get(path)).status_code == 404
+        assert (await server.admin.get(path, headers={"authorization": "Bearer wrong"})).status_code == 403
+        assert (await server.admin.get(path)).status_code == 200
+
+
+async def test_ids_are_masked_and_rows_are_written_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+
+    def as_csv(*arguments: Any) -> str:
+        threads.add(threading.current_thread())
+        return original(*arguments)
+
+    original = routes.as_csv
+    monkeypatch.setattr(routes, "as_csv", as_csv)
+    async with suggestion_server(tmp_path) as server:
+        body = {"user_id": "u", "items": [{**ITEM, "description": "=1+1"}]}
+        assert (await server.client.post("/feedback", json=body)).json() == {"kept": 1}
+        shop = {"id": "alice@example.org", "description": "TESCO"}
+        await server.client.post("/suggest", json={"user_id": "u", "transactions": [shop]})
+        lines = (await server.admin.get("/suggest/feedback?format=csv")).text
+        other = (await server.admin.get("/suggest/disagreements?format=csv")).text
+    (row,) = csv.DictReader(lines.splitlines())
+    assert (row["item"], row["text"], row["right_label"]) == ("[EMAIL]", "'=1+1", "")
+    assert "alice@example.org" not in other
+    assert "[EMAIL]" in other
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+@pytest.mark.parametrize("name", ["label", "right_label"])
+async def test_feedback_with_a_label_that_nothing_answers_is_refused(tmp_path: Path, name: str) -> None:
+    async with suggestion_server(tmp_path) as server:
+        body = {"user_id": "u", "items": [ITEM, {**ITEM, name: "alice@example.org"}]}
+        answer = await server.client.post("/feedback", json=body)
+        assert answer.status_code == 422
+        assert f"in {name} of item 1" in answer.json()["error"]
+        assert (await server.admin.get("/suggest/feedback")).text == ""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inference_server.api.requests import ERROR_RESPONSES
@@ -19,7 +18,6 @@ from inference_server.predictors.base import Prediction
 from inference_server.schemas import (
     CompareRequest,
     CompareResponse,
-    DisagreementsResponse,
     ErrorBody,
     MaskRequest,
     MaskResponse,
@@ -126,10 +124,3 @@ def _add_shadow(routes: APIRouter, service: InferenceService) -> None:
             version=body.version,
         )
         return CompareResponse.model_construct(agree=await service.compare(job))
-
-    @routes.get("/shadow/disagreements", tags=["shadow"], responses={422: {"model": ErrorBody}})
-    async def disagreements(limit: Annotated[int, Query(ge=0, le=100_000)] = 100) -> DisagreementsResponse:
-        """Return the last texts (masked) on which both servers disagreed."""
-        return DisagreementsResponse(
-            total=service.disagreements.total, items=service.disagreements.newest(limit)
-        )

@@ -119,7 +119,8 @@ class PredictorKind:
         load: make a predictor of a directory after its manifest and files were verified. The kind reads
             its own settings from the environment. Raises ArtifactError or ValueError.
         router: the kind's HTTP paths with their schemas. What has to be started and closed with the server
-            belongs into the router's lifespan.
+            belongs into the router's lifespan. Paths that show what other clients sent are added to
+            ``service.admin_routers`` instead, which are served on the admin port.
         label_sets: what its series may carry.
         prediction_paths: POST paths of ``router`` that ask for predictions and count in
             ``model_requests_total``.

@@ -58,7 +58,8 @@ def router(service: InferenceService) -> APIRouter:
     routes = APIRouter(tags=["suggest"], lifespan=lifespan)
     _add_suggest(routes, service, store)
     _add_feedback(routes, service, store)
-    _add_reading(routes, service, store)
+    _add_thresholds(routes, service)
+    service.admin_routers.append(_exports(store))
     return routes
 
 
@@ -114,7 +115,7 @@ async def _keep_disagreements(store: Store, outcome: Outcome) -> None:
     """Keep what rules and model disagree on, after the client has its answer; a full disk loses only this."""
     rows = [
         (
-            item.id,
+            masked(item.id),
             masked(item.text),
             prediction.detail.rule.category,
             prediction.detail.rule.rule,
@@ -137,8 +138,12 @@ def _add_feedback(routes: APIRouter, service: InferenceService, store: Store) ->
     async def feedback(body: FeedbackRequest) -> FeedbackAnswer:
         """Accept or reject suggestions; kept for training, counted by source and verdict."""
         current = service.registry.current
+        _check_labels(body, current.predictor.info.labels)
         rows = [
-            (item.id, item.label, item.source, item.verdict, item.right_label, masked(item.description))
+            (
+                *(masked(item.id), item.label, item.source, item.verdict, item.right_label),
+                masked(item.description),
+            )
             for item in body.items
         ]
         try:
@@ -150,7 +155,18 @@ def _add_feedback(routes: APIRouter, service: InferenceService, store: Store) ->
         return FeedbackAnswer(kept=len(rows))
 
 
-def _add_reading(routes: APIRouter, service: InferenceService, store: Store) -> None:
+def _check_labels(body: FeedbackRequest, labels: Sequence[str]) -> None:
+    """Refuse labels that nothing here answers: they would be stored unmasked and teach nothing."""
+    for place, item in enumerate(body.items):
+        for name, label in (("label", item.label), ("right_label", item.right_label)):
+            if label and label not in labels:
+                raise InvalidInputError(
+                    f"Expected a label of this server ({', '.join(labels)}) in {name} of item {place}, "
+                    "but it is another one."
+                )
+
+
+def _add_thresholds(routes: APIRouter, service: InferenceService) -> None:
     @routes.get("/thresholds", responses=_NOT_READY)
     async def thresholds() -> ThresholdsAnswer:
         """Confidence from which the model's answer is used, by label; below it the rules answer."""
@@ -160,14 +176,22 @@ def _add_reading(routes: APIRouter, service: InferenceService, store: Store) -> 
         default = found.pop("default")
         return ThresholdsAnswer(thresholds=found, default=default)
 
+
+def _exports(store: Store) -> APIRouter:
+    """Return the paths that show what users sent: for the admin port."""
+    routes = APIRouter(tags=["suggest"])
+
+    # No coroutine: reading and writing 50,000 rows takes a thread, not the event loop that answers clients.
     @routes.get("/suggest/{table}", responses={**_INVALID, **_LINES}, response_class=Response)
-    async def export(
+    def export(
         table: Literal["disagreements", "feedback"],
         form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl",
         limit: Annotated[int, Query(ge=1, le=50_000)] = 1000,
     ) -> Response:
         """Return what was kept, the newest first, texts masked: as JSON Lines or CSV."""
-        rows = await asyncio.to_thread(store.newest, table, limit)
+        rows = store.newest(table, limit)
         if form == "csv":
             return Response(as_csv(rows, table), media_type="text/csv")
         return Response(as_lines(rows), media_type="application/x-ndjson")
+
+    return routes

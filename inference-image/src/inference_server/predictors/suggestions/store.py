@@ -19,6 +19,7 @@ from inference_server.masking import logged_text
 
 MAX_ROWS: Final = 50_000
 _CHARACTERS: Final = 200
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS: Final = {
     "feedback": ("at", "item", "label", "source", "verdict", "right_label", "text"),
     "disagreements": (
@@ -115,5 +116,5 @@ def as_csv(rows: Sequence[dict[str, Any]], table: str) -> str:
     writer.writerow(COLUMNS[table])
     for row in rows:
         values = [str(value) for value in row.values()]
-        writer.writerow([f"'{value}" if value[:1] in "=+-@" else value for value in values])
+        writer.writerow([f"'{value}" if value.startswith(_FORMULA) else value for value in values])
     return text.getvalue()
