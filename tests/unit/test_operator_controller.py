@@ -203,6 +203,35 @@ async def test_a_list_finds_what_the_watch_did_not_tell() -> None:
         await until(lambda: "lost" in world.ticks.done)
 
 
+@pytest.mark.parametrize("made_again", [False, True])
+async def test_a_list_under_way_brings_nothing_back_that_is_deleted_meanwhile(made_again: bool) -> None:
+    world = World()
+    path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)
+    rollout = world.add("one")
+    world.api.objects[path] = {"metadata": {}, "items": [stored("one", version=101)]}
+    world.api.delay = 0.02
+    listing = asyncio.create_task(world.controller.list_rollouts())
+    await asyncio.sleep(0)
+    world.store.remove(rollout.key, uid=rollout.uid, version="102")
+    if made_again:
+        world.store.apply(stored("one", version=103, uid="another"))
+    await listing
+    assert [seen.uid for seen in world.store] == (["another"] if made_again else [])
+
+
+async def test_a_read_that_found_nothing_does_not_remove_what_was_made_meanwhile() -> None:
+    world = World()
+    rollout = world.add("one")
+    del world.api.objects[resources.rollout("ns", "one")]
+    world.api.delay = 0.02
+    reading = asyncio.create_task(world.controller._look_again(rollout.key))
+    await asyncio.sleep(0)
+    world.store.remove(rollout.key, uid=rollout.uid, version="102")
+    world.store.apply(stored("one", version=103, uid="another"))
+    await reading
+    assert [seen.uid for seen in world.store] == ["another"]
+
+
 async def test_the_list_is_repeated_for_ever() -> None:
     async with leading() as world:
         path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)

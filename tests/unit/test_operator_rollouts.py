@@ -90,6 +90,34 @@ def test_a_late_deletion_of_a_former_object_removes_nothing() -> None:
     assert len(seen.store) == 1
 
 
+def test_an_answer_from_before_the_deletion_brings_nothing_back() -> None:
+    seen = Store()
+    rollout = seen.add("emotion", version=5)
+    seen.store.remove(rollout.key, uid=rollout.uid, version="8")
+    assert not seen.store.apply(stored(version=5))
+    assert not seen.store.apply(stored(version=7))
+    assert len(seen.store) == 0
+    assert seen.store.apply(stored(version=9, uid="another")), "made again after it"
+
+
+def test_an_older_object_of_the_same_name_does_not_replace_the_newer_one() -> None:
+    seen = Store()
+    newer = seen.add("emotion", version=9, uid="newer")
+    assert not seen.store.apply(stored(version=7, uid="older"))
+    assert seen.store.get(newer.key) is newer
+
+
+def test_removals_are_kept_until_a_list_that_began_after_them() -> None:
+    seen = Store()
+    for name in ("one", "two"):
+        seen.add(name, version=5)
+    seen.store.remove(("ns", "one"))
+    told = seen.store.removals()
+    seen.store.remove(("ns", "two"))
+    seen.store.forget_removals(told)
+    assert seen.store.removals() == {("ns", "two"): "5"}
+
+
 def test_an_invalid_spec_and_status_are_explained_not_raised() -> None:
     obj = stored(version=1, status={"phase": "Nonsense"})
     obj["spec"] = {"replicas": "x", "steps": 3}

@@ -105,6 +105,7 @@ class Controller:
     async def list_rollouts(self) -> None:
         """Take in every ModelRollout there is, forget those that are gone."""
         known = {rollout.key: rollout.uid for rollout in self._store}
+        removed = self._store.removals()
         seen: set[Key] = set()
         for namespace in self._scopes:
             query = {"limit": PAGE}
@@ -118,6 +119,7 @@ class Controller:
                 query["continue"] = page["metadata"]["continue"]
         for key in known.keys() - seen:
             await self._look_again(key)
+        self._store.forget_removals(removed)
 
     def _apply(self, obj: Mapping[str, Any]) -> None:
         if self._store.apply(obj):
@@ -163,10 +165,12 @@ class Controller:
 
     async def _look_again(self, key: Key) -> None:
         """Read one ModelRollout from the API server; forgets it if it is gone."""
+        known = self._store.get(key)
         try:
             self._apply(await self._api.get(resources.rollout(*key)))
         except NotFoundError:
-            self._store.remove(key)
+            if known is not None:  # not one of that name that was made meanwhile
+                self._store.remove(key, uid=known.uid)
         except ApiError as error:
             logger.debug("%s could not be read: %s", key[1], error)
 

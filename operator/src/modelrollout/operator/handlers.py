@@ -81,9 +81,10 @@ async def log_in(*, memo: Any, **_: Any) -> kopf.AiohttpSession:
 async def rollout_changed(*, event: Any, memo: Any, **_: Any) -> None:
     """Take in a ModelRollout from the first list or the watch, and queue it."""
     app, changed = memo.app, event["object"]
-    key = (changed["metadata"]["namespace"], changed["metadata"]["name"])
+    meta = changed["metadata"]
+    key = (meta["namespace"], meta["name"])
     if event["type"] == "DELETED":
-        app.store.remove(key, uid=changed["metadata"]["uid"])
+        app.store.remove(key, uid=meta["uid"], version=meta["resourceVersion"])
     elif app.store.apply(changed):
         app.queue.wake(key)
 

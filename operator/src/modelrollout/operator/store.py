@@ -22,6 +22,7 @@ class RolloutStore:
         self._forgotten = forgotten
         self._rollouts: dict[Key, RolloutState] = {}
         self._claimants: dict[Claim, set[Key]] = {}
+        self._removed: dict[Key, str] = {}
 
     def __len__(self) -> int:
         return len(self._rollouts)
@@ -37,31 +38,53 @@ class RolloutStore:
         """Take in an object from a list or a watch.
 
         Returns:
-            Whether it was news, so that the caller queues it; not the version that is known, or an older
-            one.
+            Whether it was news, so that the caller queues it; not the version that is known, an older one,
+            or one from before the object was removed: the watch may overtake the answer to a list or a read.
         """
         meta = obj["metadata"]
         key, version = (meta["namespace"], meta["name"]), meta["resourceVersion"]
         known = self._rollouts.get(key)
+        last = known.resource_version if known is not None else self._removed.get(key, "")
+        if version == last or is_older(version, last):
+            return False
         if known is not None and known.uid != meta["uid"]:
             self.remove(key)
             known = None
         if known is None:
             self._rollouts[key] = RolloutState.of(obj)
-        elif known.resource_version == version or is_older(version, known.resource_version):
-            return False
         else:
             known.take(obj)
         return True
 
-    def remove(self, key: Key, *, uid: str | None = None) -> None:
-        """Forget an object; with `uid` only if it is still that one."""
+    def remove(self, key: Key, *, uid: str | None = None, version: str = "") -> None:
+        """Forget an object; with `uid` only if it is still that one.
+
+        Args:
+            key: Its namespace and name.
+            uid: Its uid.
+            version: The resourceVersion of the deletion, if it is known. What is not newer is not taken in.
+        """
         old = self._rollouts.get(key)
-        if old is None or (uid is not None and old.uid != uid):
+        if old is not None and uid is not None and old.uid != uid:
+            return
+        for last in (version, old.resource_version if old is not None else ""):
+            if last and not is_older(last, self._removed.get(key, "")):
+                self._removed[key] = last
+        if old is None:
             return
         del self._rollouts[key]
         self._claim(old, frozenset(), frozenset())
         self._forgotten(old)
+
+    def removals(self) -> dict[Key, str]:
+        """Return what was removed, and at which resourceVersion."""
+        return dict(self._removed)
+
+    def forget_removals(self, told: Mapping[Key, str]) -> None:
+        """Forget those removals: a list that began after them is complete."""
+        for key, version in told.items():
+            if self._removed.get(key) == version:
+                del self._removed[key]
 
     def refresh_claims(self, rollout: RolloutState) -> None:
         """Bring the index up to date with what the rollout names now; others that share it are woken."""
