@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import lightgbm
@@ -15,11 +16,12 @@ from inference_server.artifacts import ArtifactError, load_manifest
 from inference_server.commands import evaluate, train
 from inference_server.predictors.suggestions.calibration import CALIBRATION_FILE
 from inference_server.predictors.suggestions.model import LINEAR_FILE, Model, tree_rows
-from inference_server.predictors.suggestions.training import corpus
+from inference_server.predictors.suggestions.training import corpus, fitting
 from inference_server.predictors.suggestions.training.data import row_of
-from inference_server.predictors.suggestions.training.fitting import Options, matrix
+from inference_server.predictors.suggestions.training.fitting import Options, fit, matrix
 from inference_server.predictors.suggestions.training.pipeline import Gate
 from inference_server.predictors.suggestions.training.pipeline import train as train_rows
+from inference_server.predictors.suggestions.training.splits import folds, held_out
 from inference_server.predictors.suggestions.transactions import Transaction
 from inference_server.predictors.suggestions.trees import TREES_FILE
 from inference_server.training.scores import macro_f1
@@ -101,6 +103,32 @@ def test_it_is_no_worse_than_a_linear_svm_from_few_rows_and_better_calibrated(tm
     assert f1(ours) > f1(theirs) - 0.01
     right, confidence = ours == truth, probabilities.max(axis=1)
     assert abs(right.mean() - confidence.mean()) < 0.06
+
+
+def test_the_order_of_a_large_file_changes_no_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file sorted by category lost classes, and equal purchases were on both sides of the cut."""
+    for name, value in {
+        "LARGE": 1000,
+        "ISOTONIC_ROWS": 200,
+        "ISOTONIC_POSITIVES": 15,
+        "HELD_ROWS": 400,
+    }.items():
+        monkeypatch.setattr(fitting, name, value)
+    rows = corpus.rows(1500, seed=3)
+    labels = tuple(sorted({row.category for row in rows}))
+    files = [rows, sorted(rows, key=lambda row: row.category), random.Random(1).sample(rows, len(rows))]
+    held = []
+    for file in files:
+        fold = folds(file, 3, 42)
+        places = held_out(file, fold, 42, fitting.HELD_ROWS)
+        inside = {file[place].key for place in places}
+        assert 300 < len(places) <= 400
+        assert not inside & {row.key for place, row in enumerate(file) if place not in set(places)}
+        held.append(inside)
+    assert held[0] == held[1] == held[2]
+    methods = [fit(file, labels, Options(rounds=2), quiet).methods for file in files]
+    assert "isotonic" in methods[0].values()
+    assert methods[0] == methods[1] == methods[2]
 
 
 def test_the_gate_keeps_latest_where_it_is(run_registry: Path, tmp_path: Path) -> None:

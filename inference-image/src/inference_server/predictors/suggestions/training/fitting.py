@@ -24,7 +24,7 @@ from inference_server.predictors.suggestions.calibration import Calibrator
 from inference_server.predictors.suggestions.features import BUCKETS, places
 from inference_server.predictors.suggestions.model import Linear, Model, softmax, tree_rows
 from inference_server.predictors.suggestions.training.data import Example
-from inference_server.predictors.suggestions.training.splits import folds
+from inference_server.predictors.suggestions.training.splits import folds, held_out
 from inference_server.predictors.suggestions.transactions import Transaction
 from inference_server.predictors.suggestions.trees import Trees
 
@@ -33,6 +33,8 @@ Progress = Callable[[str], None]
 
 LARGE: Final = 10_000
 """From this many rows on, some are held out for calibration; fewer rows are cross-fitted instead."""
+HELD_ROWS: Final = 20_000
+"""At most so many rows are held out: calibration gains nothing by more, and trees do."""
 ISOTONIC_ROWS: Final = 1000
 ISOTONIC_POSITIVES: Final = 100
 """What isotonic calibration of a class wants: rows in all, and rows of the class; with fewer a sigmoid."""
@@ -99,7 +101,10 @@ def fit(rows: Sequence[Example], labels: tuple[str, ...], options: Options, prog
     linear = Linear(rows=linear.rows, weights=linear.weights, idf=linear.idf, bias=linear.bias, scale=scale)
     progress("Fitting the trees.")
     inputs, start = tree_rows(other, transactions), scale * other
-    rounds, held, margins = _choose_rounds(inputs, start, truth, fold, large=large, options=options)
+    parts = [np.flatnonzero(fold == at) for at in range(int(fold.max()) + 1)]
+    if large:
+        parts = [held_out(rows, fold, options.seed, HELD_ROWS)]
+    rounds, held, margins = _choose_rounds(inputs, start, truth, parts, options)
     kept = np.setdiff1d(np.arange(len(rows)), held) if large else np.arange(len(rows))
     text = _trees(inputs[kept], start[kept], truth[kept], len(labels), rounds, options)
     calibrators = _calibrators(softmax(margins), truth[held])
@@ -152,19 +157,15 @@ def _choose_rounds(
     inputs: Floats,
     start: Floats,
     truth: NDArray[np.int64],
-    fold: NDArray[np.int64],
-    *,
-    large: bool,
+    parts: Sequence[NDArray[np.int64]],
     options: Options,
 ) -> tuple[int, NDArray[np.int64], Floats]:
     """Return how many rounds serve other rows best; those rows and their margins, for calibration.
 
-    Many rows: a part of one fold is held out. Few: every row is judged by trees that did not see it.
+    Each of ``parts`` is judged by trees that did not see it: one part that is held out of many rows, or
+    parts that are together all of few rows.
     """
     classes = start.shape[1]
-    parts = [np.flatnonzero(fold == at) for at in range(int(fold.max()) + 1)]
-    if large:
-        parts = [parts[0][: min(len(parts[0]) // 2, 20_000)]]
     losses = np.zeros(options.rounds + 1)
     boosters = []
     for outside in parts:

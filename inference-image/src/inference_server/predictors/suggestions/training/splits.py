@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +19,14 @@ def folds(rows: Sequence[Example], count: int, seed: int) -> NDArray[np.int64]:
     Returns:
         the fold of each row.
     """
+    categories: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        categories[row.key][row.category] += 1
+    # A key with several categories goes with the most frequent one, whatever the order of the file.
+    home = {key: min(found, key=lambda name: (-found[name], name)) for key, found in categories.items()}
     groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    first: dict[str, str] = {}
     for place, row in enumerate(rows):
-        # A key with several categories goes with the first one: its rows stay together.
-        groups[first.setdefault(row.key, row.category)][row.key].append(place)
+        groups[home[row.key]][row.key].append(place)
     result = np.zeros(len(rows), np.int64)
     for category in sorted(groups):
         members = sorted(groups[category].items())
@@ -37,3 +41,19 @@ def folds(rows: Sequence[Example], count: int, seed: int) -> NDArray[np.int64]:
             sizes[fold] += len(places)
             result[places] = fold
     return result
+
+
+def held_out(rows: Sequence[Example], fold: NDArray[np.int64], seed: int, most: int) -> NDArray[np.int64]:
+    """Return the rows of the first fold, by whole keys about ``most``, whatever the order of the file.
+
+    Equal purchases are all held out or none is, and a sorted file loses no category.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for place in map(int, np.flatnonzero(fold == 0)):
+        places[rows[place].key].append(place)
+    chosen: list[int] = []
+    for key in sorted(places, key=lambda key: (zlib.crc32(f"{seed}/{key}".encode()), key)):
+        if chosen and len(chosen) + len(places[key]) > most:
+            break
+        chosen += places[key]
+    return np.asarray(sorted(chosen), np.int64)
