@@ -70,6 +70,8 @@ class Trees:
             roots.append(root)
             nodes += tree
             deepest = max(deepest, depth)
+        if roots and not text.rstrip().endswith("end of trees"):
+            raise ValueError("it has no end: the file was cut")
         if len(roots) % classes:
             raise ValueError(f"there are {len(roots)} trees for {classes} classes")
         feature, threshold, left, right, value = zip(*nodes, strict=True) if nodes else ((),) * 5
