@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_server.predictors.suggestions import rulefile
+from inference_server.predictors.suggestions.commands import lint_rules
 from inference_server.predictors.suggestions.lint import lint
 from inference_server.predictors.suggestions.normalise import clean, fold
 from inference_server.predictors.suggestions.rulefile import RuleFile
@@ -15,6 +18,20 @@ from inference_server.predictors.suggestions.rules import RuleError, parse_rules
 from inference_server.predictors.suggestions.transactions import Transaction
 
 SHIPPED = read_rules()
+
+
+BAD_FILES = [
+    ("rules: " + "[" * 5000, "expected YAML"),
+    ("rules: [2026-99-99]", "expected YAML"),
+    ("rules: [{name: a, category: B, words: [x], priority: .inf}]", "priority: expected a number"),
+    ("rules: [{name: a, category: B, words: [x], priority: 1" + "0" * 400 + "}]", "priority: expected"),
+    (
+        "rules: [{name: a, category: B, words: [x], amount: {min: 0x1" + "0" * 5000 + "}}]",
+        "too large to show",
+    ),
+    ("rules: [{name: a, category: B, pattern: 'x{99999999999}'}]", "a regular expression"),
+]
+"""Files that raised something else than a RuleError."""
 
 
 def rules(text: str):
@@ -126,6 +143,7 @@ def test_phrases_beginnings_patterns_and_the_merchant_alone() -> None:
             "a name of its own",
         ),
         ("!!python/object/apply:os.system [ls]", "expected YAML"),
+        *BAD_FILES,
     ],
 )
 def test_a_file_that_cannot_be_used_is_a_sentence(text: str, message: str) -> None:
@@ -203,26 +221,67 @@ def test_a_changed_file_is_read_again_and_a_bad_one_leaves_the_old_rules(tmp_pat
     path = tmp_path / "rules.yaml"
     shop = Transaction(description="shop")
     path.write_text("{default: A, rules: [{name: b, category: B, words: [shop]}]}")
-    outcomes: list[str] = []
     clock = Clock()
-    file = RuleFile(path, reloaded=outcomes.append, clock=clock)
+    file = RuleFile(path, clock=clock)
     assert file.current().match(shop).category == "B"
-    for text, category in (
-        ("{default: B, rules: [{name: b, category: A, words: [shop]}]}", "A"),
-        ("{default: B, rules: [{name: b, category: A, pattern: '('}]}", "A"),
-        ("{default: A, rules: [{name: b, category: New, words: [shop]}]}", "A"),
-        ("{default: A, rules: [{name: c, category: B, words: [shop]}]}", "B"),
+    for number, (text, category) in enumerate(
+        (
+            ("{default: B, rules: [{name: b, category: A, words: [shop]}]}", "A"),
+            ("{default: B, rules: [{name: b, category: A, pattern: '('}]}", "A"),
+            ("{default: A, rules: [{name: b, category: New, words: [shop]}]}", "A"),
+            *((bad, "A") for bad, _ in BAD_FILES),
+            ("{default: A, rules: [{name: c, category: B, words: [shop]}]}", "B"),
+        )
     ):
-        path.write_text(text + " " * len(outcomes))
+        path.write_text(text + " " * number)
         file.current()  # not looked at again within two seconds
         clock.now += 2.1
         assert file.current().match(shop).category == category
     path.unlink()
     clock.now += 2.1
     assert file.current().match(shop).category == "B"
-    assert outcomes == ["success", "failure", "failure", "success", "failure"]
 
 
 def test_a_start_with_a_bad_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match="a file in UTF-8 that can be read"):
         RuleFile(tmp_path / "none.yaml")
+
+
+def test_no_error_of_reading_escapes_the_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("{rules: [{name: b, category: B, words: [shop]}]}")
+    clock = Clock()
+    file = RuleFile(path, clock=clock)
+
+    def fail(path: Path | None) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(rulefile, "read_rules", fail)
+    path.write_text("changed")
+    clock.now += 2.1
+    assert file.current().match(Transaction(description="shop")).category == "B"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "refused"),
+    [
+        (r"(\w+\s?)+ltd$", True),
+        (r"(?:a*)*", True),
+        (r"(a|b+)*c", True),
+        (r"(a+){2,}", True),
+        (r"(a{3,}){9}", True),
+        (r"(?=(x+)+y)z", True),
+        (r"((a+?)b)*?", True),
+        (r"(\w+\s)?ltd$", False),
+        (r"\w+\s+\d*", False),
+        (r"(ab?){1,9}c+", False),
+        (r"(foo|bar)+", False),
+    ],
+)
+def test_a_repeat_inside_a_repeat_is_refused(pattern: str, refused: bool, tmp_path: Path) -> None:
+    """The first takes hours on forty letters."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(f"rules: [{{name: a, category: B, pattern: '{pattern}'}}]")
+    linted = CliRunner().invoke(lint_rules, [str(file)])
+    assert linted.exit_code == (2 if refused else 0), linted.output
+    assert ("inside another repeat" in linted.output) is refused

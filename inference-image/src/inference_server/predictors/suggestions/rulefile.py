@@ -21,7 +21,6 @@ class RuleFile:
 
     Args:
         path: the file; ``None`` for the rules that ship with the server, which never change.
-        reloaded: called with "success" or "failure" for each change.
         clock: seconds.
 
     Raises:
@@ -32,11 +31,9 @@ class RuleFile:
         self,
         path: Path | None,
         *,
-        reloaded: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
-        self._reloaded = reloaded
         self._clock = clock
         self._lock = threading.Lock()
         self._seen = self._state()
@@ -72,13 +69,11 @@ class RuleFile:
             new = sorted(set(rules.categories) - self._known)
             if new:
                 raise RuleError(str(self._path), "categories that were there at the start", new)
-        except RuleError as error:
+        except Exception as error:  # noqa: BLE001 - a guard: no file may cost an answer
             logger.warning("The changed file of rules is not used, the earlier rules go on: %s", error)
-            self._reloaded("failure")
             return
         self._rules = rules
         logger.info("Read %d rules from %s.", len(rules.rules), self._path)
-        self._reloaded("success")
 
     def _state(self) -> tuple[int, int, int] | None:
         """Return what tells that the file is another one.

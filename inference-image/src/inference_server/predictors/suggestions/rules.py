@@ -33,6 +33,7 @@ from typing import Any, Final
 import yaml
 
 from inference_server.predictors.suggestions.normalise import fold
+from inference_server.predictors.suggestions.patterns import nested_repeat
 from inference_server.predictors.suggestions.transactions import Transaction
 
 DEFAULT_PRIORITY: Final = 50
@@ -48,7 +49,16 @@ class RuleError(ValueError):
     """A file of rules that cannot be used: which rule, what was expected, what was seen."""
 
     def __init__(self, where: str, expected: str, seen: object) -> None:
-        super().__init__(f"{where}: expected {expected}, but it is {seen!r}. Correct the file of rules.")
+        super().__init__(
+            f"{where}: expected {expected}, but it is {_shown(seen)}. Correct the file of rules."
+        )
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a deep list
+        return f"a {type(value).__name__} that is too large to show"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +174,8 @@ def parse_rules(text: str, where: str) -> RuleSet:
     """
     try:
         body = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # ValueError: a value such as the date 2026-99-99; RecursionError: lists in lists in lists.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RuleError(where, "YAML", " ".join(str(error).split())) from error
     if (
         not isinstance(body, dict)
@@ -255,9 +266,17 @@ def _pattern(raw: Any, where: str) -> re.Pattern[str] | None:
     if raw is None:
         return None
     try:
-        return re.compile(raw)
-    except (re.error, TypeError, RecursionError) as error:
-        raise RuleError(f"{where}: pattern", "a regular expression", f"{raw} ({error})") from error
+        pattern, nested = re.compile(raw), nested_repeat(raw)
+    except (re.error, TypeError, RecursionError, OverflowError) as error:
+        raise RuleError(f"{where}: pattern", "a regular expression", f"{_shown(raw)} ({error})") from error
+    if nested:
+        raise RuleError(
+            f"{where}: pattern",
+            r"no unbounded repeat (*, + or {n,}) inside another repeat, which can take hours on one text; "
+            r"write '[\w\s]+ltd$' instead of '(\w+\s?)+ltd$'",
+            raw,
+        )
+    return pattern
 
 
 def _amount(raw: Any, where: str) -> tuple[float, float]:
@@ -272,6 +291,10 @@ def _amount(raw: Any, where: str) -> tuple[float, float]:
 
 def _number(item: Mapping[str, Any], name: str, default: float, where: str) -> float:
     value = item.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        number = math.nan
+    if math.isnan(number) or (math.isinf(number) and name != "max"):
         raise RuleError(f"{where}: {name}", "a number", value)
-    return float(value)
+    return number
