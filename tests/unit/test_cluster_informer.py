@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,6 +177,64 @@ def test_the_answer_to_a_write_does_not_undo_what_the_watch_has_told_of_that_ver
     informer.put(Thing("ns", "a", "11", 5))
     seen = informer.get("ns", "a")
     assert seen is not None and seen.size == 7
+
+
+class SlowRead:
+    """Answers a read with what was there before `during` was called."""
+
+    def __init__(self, answer: dict[str, Any], during: Callable[[], None]) -> None:
+        self._answer, self._during = answer, during
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        self._during()
+        return self._answer
+
+
+def informer_of(api: Any, *namespaces: str | None) -> Informer[Thing]:
+    return Informer(
+        api,
+        Source(group_version="/apis/x/v1", plural="things", parse=parse),
+        namespaces=namespaces or (None,),
+        on_change=lambda old, new: None,
+    )
+
+
+@pytest.mark.parametrize("how", ["read", "write"])
+async def test_an_answer_from_before_the_deletion_brings_no_object_back(how: str) -> None:
+    def deleted() -> None:
+        informer._take("DELETED", thing("a", 13))
+
+    informer = informer_of(SlowRead(page(12, thing("a", 12)), deleted))
+    informer.put(Thing("ns", "a", "11", 0))
+    if how == "read":
+        await informer.refresh("ns", label_selector="x", known=[("ns", "a")])
+    else:
+        deleted()
+        informer.put(Thing("ns", "a", "12", 0))
+    assert len(informer) == 0
+    informer.put(Thing("ns", "a", "14", 0))
+    assert len(informer) == 1, "made again after it"
+
+
+async def test_what_a_list_did_not_find_is_not_brought_back_by_an_earlier_answer() -> None:
+    informer, _ = await play(Script([page(20)], []), before=[Thing("ns", "a", "11", 0)])
+    informer.put(Thing("ns", "a", "12", 0))
+    assert len(informer) == 0
+
+
+async def test_the_list_of_one_namespace_keeps_the_deletions_of_another() -> None:
+    informer = informer_of(SlowRead(page(20), lambda: None), "ns", "other")
+    informer._take("DELETED", thing("a", 13))
+    await informer._list("other")
+    informer.put(Thing("ns", "a", "12", 0))
+    assert len(informer) == 0
+
+
+async def test_a_deletion_is_forgotten_after_the_next_list() -> None:
+    informer = informer_of(SlowRead(page(20), lambda: None))
+    informer._take("DELETED", thing("a", 13))
+    await informer._list(None)
+    assert informer._deleted == {}
 
 
 async def test_an_object_that_cannot_be_understood_hurts_no_other() -> None:

@@ -117,7 +117,7 @@ class Informer(Generic[V]):
         for key in set(known) - {(value.namespace, value.name) for value in values}:
             held = self._items.get(key)
             if held is not None and not is_older(read_at, held.resource_version):
-                self._remove(key)
+                self._remove(key, read_at)
 
     async def run(self, relist: float = RELIST_SECONDS) -> None:
         """List and watch until cancelled; list anew after so many seconds."""
@@ -180,8 +180,7 @@ class Informer(Generic[V]):
     async def _list(self, namespace: str | None) -> tuple[str, int]:
         """List everything; where the watch goes on, and how many objects were not as they were known."""
         seen: set[Key] = set()
-        told = self._told
-        self._deleted.clear()  # by what the list says everything is known anew
+        told, deleted = self._told, dict(self._deleted)
         query = {**self._selection, "limit": PAGE}
         while True:
             page = await self._api.get(
@@ -200,7 +199,10 @@ class Informer(Generic[V]):
         for key in [k for k in self._items if k not in seen and (namespace is None or k[0] == namespace)]:
             # One that is known from a later write is not missing: the watch starts before that write.
             if not is_older(version, self._items[key].resource_version):
-                self._remove(key)
+                self._remove(key, version)
+        for key, gone_at in deleted.items():  # what was read before they were deleted has come in by now
+            if namespace in {None, key[0]} and self._deleted.get(key) == gone_at:
+                del self._deleted[key]
         self.relists += 1
         self.denied = False
         self._mark_synced(namespace)
@@ -255,28 +257,24 @@ class Informer(Generic[V]):
         meta = obj["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
         if kind == "DELETED":
-            self._deleted[key] = meta["resourceVersion"]
-        if kind == "DELETED" or value is None:
+            self._remove(key, meta["resourceVersion"])
+        elif value is None:
             self._remove(key)
-        elif not is_older(meta["resourceVersion"], self._deleted.get(key, "")):
-            # else the event was overtaken by that of the deletion: nothing would ever take the object away
+        else:
             self._store(value)
 
     def _parse(self, obj: Mapping[str, Any]) -> V | None:
         try:
             return self._source.parse(obj)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            name = obj.get("metadata", {}).get("name")
-            logger.warning(
-                "One of the %s, %s, cannot be understood and is passed over: %r",
-                self._source.plural,
-                name,
-                error,
-            )
+            one = f"{self.plural} {obj.get('metadata', {}).get('name')}"
+            logger.warning("%s cannot be understood and is passed over: %r", one, error)
             return None
 
     def _store(self, value: V) -> None:
         key = (value.namespace, value.name)
+        if is_older(value.resource_version, self._deleted.get(key, "")):
+            return  # overtaken by its deletion: nothing would ever take the object away
         old = self._items.get(key)
         if old is not None and is_older(value.resource_version, old.resource_version):
             return
@@ -284,7 +282,10 @@ class Informer(Generic[V]):
         if old != value:
             self._tell(old, value)
 
-    def _remove(self, key: Key) -> None:
+    def _remove(self, key: Key, version: str = "") -> None:
+        """Forget an object; of what is older than the version at which it was gone nothing is kept."""
+        if version and not is_older(version, self._deleted.get(key, "")):
+            self._deleted[key] = version
         old = self._items.pop(key, None)
         if old is not None:
             self._tell(old, None)
