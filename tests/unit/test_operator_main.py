@@ -21,7 +21,7 @@ from modelrollout.cluster.leader_election import Leadership
 from modelrollout.operator import app as parts
 from modelrollout.operator import main
 from modelrollout.operator.deadline import REST_SECONDS
-from modelrollout.operator.handlers import Connector
+from modelrollout.operator.kopf_session import Connector
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.settings import load_settings
 from tests.support.fake_kube import FakeKube

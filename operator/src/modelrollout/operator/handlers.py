@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import aiohttp
 import kopf
 
 from modelrollout.api.constants import GROUP, PLURAL, VERSION
 from modelrollout.cluster.client import Credentials
+from modelrollout.operator.kopf_session import open_session
 
 TOKEN_LIFETIME: Final = timedelta(minutes=5)
 WATCH_SECONDS: Final = 30
@@ -37,21 +37,6 @@ class EndlessBackoff:
             yield 3.0
 
 
-class Connector(aiohttp.TCPConnector):
-    """Connections for kopf, which ends the operator for a RuntimeError.
-
-    uvloop raises one for a socket whose number another connection has by then, as at a restart of the API
-    server.
-    """
-
-    async def connect(self, *words: Any, **options: Any) -> Any:
-        """Connect. Raises ClientConnectionError, which kopf answers by another attempt."""
-        try:
-            return await super().connect(*words, **options)
-        except RuntimeError as error:
-            raise aiohttp.ClientConnectionError(str(error)) from error
-
-
 @kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)  # type: ignore[untyped-decorator, unused-ignore]
 async def start(*, settings: kopf.OperatorSettings, memo: Any, **_: Any) -> None:
     """Start the app and its work queue; kopf watches once every ModelRollout has been listed."""
@@ -69,9 +54,8 @@ async def drain(*, memo: Any, **_: Any) -> None:
 async def log_in(*, memo: Any, **_: Any) -> kopf.AiohttpSession:
     """Return the operator's own credentials, read anew after a 401 and before a token expires."""
     info = connection_info(await memo.app.credentials())
-    connector = Connector(limit=0, ssl=info.as_ssl_context())
     return kopf.AiohttpSession(
-        aiohttp_session=aiohttp.ClientSession(connector=connector, headers=info.as_http_headers()),
+        aiohttp_session=open_session(ssl=info.as_ssl_context(), headers=info.as_http_headers()),
         server=info.server,
         expiration=info.expiration,
     )
