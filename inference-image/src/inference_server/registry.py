@@ -82,7 +82,8 @@ class ModelRegistry:
         if not self._loading.acquire(blocking=False):
             raise ReloadInProgressError("Another reload has not finished; try again when it has.")
         try:
-            predictor = self.loader(artifacts)
+            # Resolved once: a link that is exchanged meanwhile must not give files of two runs.
+            predictor = self.loader(artifacts.resolve())
             predictor.predict(self.warm_up)
             identity = Identity(predictor.name, self.version or predictor.version)
             loaded = LoadedModel(predictor, self.metrics.model(identity, predictor.info), artifacts)

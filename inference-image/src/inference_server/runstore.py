@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -139,20 +140,23 @@ class RunStore:
             RegistryError: it cannot be written.
         """
         with self._locked():
-            path = self.root / RUNS / f".work-{os.getpid()}"
-            path.mkdir(exist_ok=True)
-            return path
+            # No process id: two containers that share a volume may have the same.
+            return Path(tempfile.mkdtemp(prefix=".work-", dir=self.root / RUNS))
 
     def swap(self, run_id: str) -> str | None:
         """Let ``latest`` name a run, after all its files were verified; returns the run before.
+
+        A swap to the run that ``latest`` names already changes nothing and is not recorded.
 
         Raises:
             RegistryError: there is no such run, or the directory cannot be written.
             ArtifactError: a file of the run is missing or was changed; ``latest`` stays.
         """
-        load_manifest(self.path(run_id))
-        with self._locked():
+        with self._locked():  # also while it is verified: a prune could delete the run in between
+            load_manifest(self.path(run_id))
             before = self.latest()
+            if before == run_id:
+                return before
             temporary = self.root / f".{LATEST}-{os.getpid()}"
             temporary.unlink(missing_ok=True)
             temporary.symlink_to(Path(RUNS) / run_id)
@@ -169,8 +173,13 @@ class RunStore:
             RegistryError: the directory cannot be written.
         """
         with self._locked():
-            swaps = [record for record in self.history() if record.get("to") == self.latest()]
-            spared = {self.latest(), swaps[-1].get("from") if swaps else None}
+            latest = self.latest()
+            before = [
+                record.get("from")
+                for record in self.history()
+                if record.get("to") == latest != record.get("from")
+            ]
+            spared = {latest, *before[-1:]}
             old = [run.run_id for run in self.runs()[keep:] if run.run_id not in spared]
             for run_id in old:
                 shutil.rmtree(self.root / RUNS / run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -13,10 +14,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from inference_server.artifacts import ArtifactError
+from inference_server import runstore
+from inference_server.artifacts import ArtifactError, Manifest, load_manifest
+from inference_server.metrics import ServerMetrics
+from inference_server.predictors.emotion.kind import KIND
+from inference_server.registry import ModelRegistry
 from inference_server.runs_command import registry
 from inference_server.runstore import RegistryError, RunStore
-from tests.support.inference import ROOT
+from tests.support.inference import ROOT, FakePredictor
 from tests.support.suggestions import train_suggestions, write_corpus
 from tests.support.toy.kind import train as train_toy
 
@@ -93,6 +98,54 @@ def test_prune_spares_latest_and_the_run_before_it(store: RunStore) -> None:
     assert store.latest() == "three"
 
 
+def test_a_swap_to_latest_itself_is_no_swap_and_spares_the_run_before(store: RunStore) -> None:
+    store.swap("two")
+    before = store.history()
+    assert store.swap("two") == "two"
+    assert store.history() == before
+    with (store.root / "history.jsonl").open("a") as stream:  # as earlier versions recorded it
+        stream.write('{"at": "2026-11-01T00:00:00+00:00", "from": "two", "to": "two"}\n')
+    store.prune(1)
+    assert store.path("one").is_dir()
+
+
+def test_each_trainer_has_a_work_directory_of_its_own(tmp_path: Path) -> None:
+    """Two containers that share a volume may have the same process id."""
+    store = RunStore(tmp_path / "registry")
+    assert store.work() != store.work()
+
+
+def test_no_run_is_pruned_while_a_swap_verifies_it(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = []
+
+    def verify(directory: Path) -> Manifest:
+        with (store.root / ".lock").open() as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(directory.name)
+        return load_manifest(directory)
+
+    monkeypatch.setattr(runstore, "load_manifest", verify)
+    store.swap("two")
+    assert locked == ["two"]
+
+
+def test_the_first_load_follows_latest_once(store: RunStore) -> None:
+    """A swap in the middle of a load must not give files of two runs."""
+    asked = []
+
+    def load(directory: Path) -> FakePredictor:
+        store.swap("two")
+        asked.append(directory)
+        return FakePredictor()
+
+    models = ModelRegistry(load, ServerMetrics(KIND.label_sets))
+    latest = store.root / "latest"
+    assert models.load(latest).artifacts == latest
+    assert asked == [store.path("one").resolve()]
+
+
 def test_another_run_of_the_same_name_is_refused(store: RunStore) -> None:
     add_toy(store, "one")  # an equal one is what is there already
     with pytest.raises(RegistryError, match="another one has this name"):
@@ -159,6 +212,8 @@ def test_two_trainers_at_once_both_end_and_latest_is_one_of_them(tmp_path: Path)
                 str(registry_path),
                 "--min-class-f1",
                 "0.1",
+                "--min-macro-f1",
+                "0.5",
             ],
             env=environment,
             stdout=subprocess.PIPE,
