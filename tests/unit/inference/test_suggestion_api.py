@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from inference_server.artifacts import Manifest, load_manifest, write_manifest
 from inference_server.predictors.suggestions import routes
-from tests.support.suggestion_server import suggestion_server
+from inference_server.predictors.suggestions.loading import SuggestionConfig, load_suggestions
+from inference_server.predictors.suggestions.store import as_csv
+from inference_server.predictors.suggestions.transactions import Transaction
+from tests.support.suggestion_server import DiningModel, predictor, suggestion_server
 
 
 async def test_a_shadow_comparison_counts_each_text_once_and_judges_the_model(tmp_path: Path) -> None:
@@ -76,3 +80,30 @@ async def test_feedback_with_a_label_that_nothing_answers_is_refused(tmp_path: P
         assert answer.status_code == 422
         assert f"in {name} of item 1" in answer.json()["error"]
         assert (await server.admin.get("/suggest/feedback")).text == ""
+
+
+@pytest.mark.parametrize(("canary", "route"), [(99.99, "rule"), (100, "model")])
+def test_without_a_user_the_rules_answer_below_100_per_cent(canary: float, route: str) -> None:
+    """Transactions without a user would all be on one side: of one bucket, whatever the share."""
+    (answer,) = predictor(canary=canary).predict([Transaction(description="TESCO")])
+    assert answer.route == route
+
+
+def test_a_threshold_of_1_means_never() -> None:
+    sure = predictor(canary=100, thresholds={"default": 1.0}, model=DiningModel(confidence=1.0))
+    (answer,) = sure.predict([Transaction(description="TESCO", user="u")])
+    assert (answer.route, answer.fallbacks) == ("rule", ("low_confidence",))
+
+
+def test_thresholds_of_unknown_labels_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fields: dict[str, Any] = {"files": {}, "config": {}, "config_sha256": ""}
+    manifest = Manifest(kind="suggestions", name="s", version="1", labels=("a", "b"), **fields)
+    write_manifest(tmp_path, manifest)
+    config = SuggestionConfig.from_environment({"SUGGEST_THRESHOLDS": '{"Dinning": 0.8, "Dining": 0.9}'})
+    load_suggestions(tmp_path, load_manifest(tmp_path), config)
+    assert "there is no Dinning. " in caplog.text
+
+
+def test_only_what_a_spreadsheet_would_run_is_quoted() -> None:
+    values = {"a": "", "b": "=1", "c": "-1", "d": "\t=1", "e": "x"}
+    assert as_csv([values], "feedback").splitlines()[1] == ",'=1,'-1,'\t=1,x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from inference_server.predictors.suggestions import thresholds
 from inference_server.predictors.suggestions.model import LINEAR_FILE, Model
 from inference_server.predictors.suggestions.predictor import Serving, SuggestionPredictor
 from inference_server.predictors.suggestions.rulefile import RuleFile
+
+logger = logging.getLogger(__name__)
 
 RULES_VARIABLE: Final = "SUGGEST_RULES"
 CANARY_VARIABLE: Final = "SUGGEST_CANARY"
@@ -91,6 +94,13 @@ def load_suggestions(
     rules = RuleFile(settings.rules)
     model = Model.read(artifacts, manifest.labels) if manifest.has(LINEAR_FILE) else None
     labels = tuple(dict.fromkeys([*(manifest.labels if model else ()), *sorted(rules.known)]))
+    unknown = thresholds.unknown_labels(settings.serving.thresholds, labels)
+    if unknown:
+        logger.warning(
+            "%s: expected labels of the artefacts or the rules (%s), but there is no %s. "
+            "These thresholds have no effect; correct their labels.",
+            *(thresholds.VARIABLE, ", ".join(labels), ", ".join(unknown)),
+        )
     info = ModelInfo(
         artifact_sha256=manifest.sha256,
         config_sha256=manifest.config_sha256,

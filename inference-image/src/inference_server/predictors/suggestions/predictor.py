@@ -75,6 +75,11 @@ class Both:
         return "true" if self.model_label == self.rule.category else "false"
 
 
+def _in_canary(user: str, canary: float) -> bool:
+    """Tell whether a user is in the canary; without an id only at 100 %, for all these share one bucket."""
+    return canary >= 100 or (bool(user) and on_candidate(user, canary))
+
+
 class SuggestionPredictor:
     """Implements :class:`inference_server.predictors.base.Predictor` for transactions.
 
@@ -106,7 +111,7 @@ class SuggestionPredictor:
         """Return one prediction per transaction, in order; no transaction makes it raise."""
         rules = self._rules.current()
         serving = self.serving
-        inside = [on_candidate(item.user, serving.canary) for item in items]
+        inside = [_in_canary(item.user, serving.canary) for item in items]
         asked = [at for at, user_is_in in enumerate(inside) if user_is_in or serving.shadow]
         probabilities = self._probabilities([items[at] for at in asked])
         by_place = dict(zip(asked, probabilities, strict=True))
@@ -173,6 +178,7 @@ class SuggestionPredictor:
             return FALLBACK_ERROR
         if not fold(item.text):
             return FALLBACK_UNKNOWN  # without a letter or digit there is nothing to know it by
-        if confidence < threshold(self.serving.thresholds, label):
+        limit = threshold(self.serving.thresholds, label)
+        if limit >= 1 or confidence < limit:  # rounding gives a confidence of 1, and 1 means never
             return FALLBACK_LOW_CONFIDENCE
         return None

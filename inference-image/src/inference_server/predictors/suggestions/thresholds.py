@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 VARIABLE: Final = "SUGGEST_THRESHOLDS"
@@ -43,6 +43,15 @@ def parse_thresholds(raw: str | None) -> dict[str, float]:
     return result
 
 
+def unknown_labels(thresholds: Mapping[str, float], labels: Collection[str]) -> list[str]:
+    """Return the labels that were given a threshold and that no answer of the model can have, sorted."""
+    return sorted(
+        label
+        for label, value in thresholds.items()
+        if label not in labels and label != "default" and DEFAULTS.get(label) != value
+    )
+
+
 def threshold(thresholds: Mapping[str, float], label: str) -> float:
-    """Return the threshold of a label."""
+    """Return the threshold of a label; 1 means that the model's answer is never used."""
     return thresholds.get(label, thresholds["default"])
