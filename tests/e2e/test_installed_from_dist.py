@@ -1,42 +1,38 @@
-"""Scenario 60: installed from the files of `make dist` alone, by the commands of docs/install.md.
+"""Scenario 60: installed from the files of `make dist` alone, by the commands of docs/install.md; upgraded
+from the release before and rolled back to it in mid-run, by those of docs/howto/upgrade.md.
 
 The cluster is the one of the other tests without what they installed: no operator, no CRD, no image of it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import subprocess
-import sys
-import tarfile
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-import modelrollout
 from demo import manifests
+from demo.api import Api
+from demo.endpoints import EndpointRecorder
 from release import __main__ as release
+from tests.support import released
 from tests.support.cluster_tool import (  # noqa: F401 - fixtures
-    CommandError,
     KindCluster,
-    docker,
+    build_images,
     kind_cluster,
     project_images,
-    tools,
 )
 from tests.support.pages import DOCS, blocks
+from tests.support.previous_release import PreviousRelease
+from tests.support.released import NAMESPACES, REPOSITORY, VERSION, archived, running, shell
+from tests.support.run_record import RunRecord
 
 pytestmark = pytest.mark.timeout(900)
 
-VERSION = modelrollout.__version__
-REPOSITORY = "localhost/modelrollout"
-NAMESPACES = {"operator": manifests.OPERATOR_NAMESPACE, "inference-server": "models"}
-RELEASES = {"operator": "modelrollout", "inference-server": "emotion"}
-CRD = "modelrollouts.modelrollout.dev"
 # Limits for a machine of two cores that starts pods meanwhile.
 VALUES = """
 rollout:
@@ -51,6 +47,22 @@ rollout:
     - {name: errors, preset: errorRate, max: 1%, for: 3s, window: 15s, minSamples: 5}
     - {name: latency-p95, preset: latencyP95, max: 2s, for: 20s, window: 15s, minSamples: 5}
 """
+STEP_SECONDS, LAST = 20, 3
+IN_MID_RUN = f"""
+env: {{INFERENCE_WORKERS: "1", INFERENCE_LOG_OUTPUTS: none, INFERENCE_QUEUE_TIMEOUT_SECONDS: "20"}}
+resources: {{requests: {{cpu: 20m, memory: 128Mi}}, limits: {{memory: 768Mi}}}}
+rollout:
+  spec:
+    evaluation: {{interval: 1s}}
+    steps:
+    - {{weight: 25, duration: {STEP_SECONDS}s}}
+    - {{weight: 50, duration: {STEP_SECONDS}s}}
+    - {{weight: 75, duration: {STEP_SECONDS}s}}
+    - {{weight: 100}}
+    criteria:
+    - {{name: dimension-mismatch, preset: dimensionMismatch, max: 0}}
+    - {{name: latency-p95, preset: latencyP95, max: 2s, for: 20s, window: 15s, minSamples: 5}}
+"""
 ROLL_OUT = f"""
 image=$(kubectl -n models get deployment emotion-v1-0 -o jsonpath='{{..containers[0].image}}')
 kubectl -n models create deployment load --image="$image" -- \\
@@ -60,6 +72,23 @@ helm upgrade emotion inference-server-{VERSION}.tgz --namespace models \\
 PATH=$PWD/plugin/bin:$PATH
 kubectl modelrollout -n models status emotion --watch --timeout 240s
 kubectl modelrollout -n models status emotion
+"""
+UPGRADED = "test_scenario_60_upgraded_and_rolled_back_in_mid_run"
+REPLICAS = 4
+INSTALLED_BEFORE = """
+helm install modelrollout {chart} --namespace modelrollout-system --create-namespace \\
+  --set image.repository={repository} --set image.tag={tag} --set log.format=text \\
+  --set prometheus.default.url=http://prometheus-operated.monitoring.svc:9090
+kubectl -n modelrollout-system rollout status deployment/modelrollout --timeout=120s
+helm install emotion inference-server-$VERSION.tgz --namespace models --create-namespace \\
+  --set image.repository=$REGISTRY/inference-server --set image.digest=$(digest inference-server) \\
+  --set replicas={replicas} --set-string 'podAnnotations.prometheus\\.io/scrape=true' --values in-mid-run.yaml
+kubectl -n models rollout status deployment/emotion-v1-0 --timeout=240s
+kubectl -n models create deployment load --image=$REGISTRY/inference-server@$(digest inference-server) -- \\
+  inference-server loadgen --url=http://emotion --rate=20 --timeout=30 --port=8081
+kubectl -n models rollout status deployment/load --timeout=60s
+kubectl -n models patch mro emotion --type=merge \\
+  --patch='{{"spec": {{"candidate": {{"deployment": "emotion-v1-1"}}}}}}'
 """
 
 
@@ -74,8 +103,8 @@ def dist(project_images: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def cluster(kind_cluster: KindCluster, project_images: dict[str, str]) -> Iterator[KindCluster]:  # noqa: F811
     """A cluster with Prometheus where the page expects it, and with nothing of the product."""
-    _remove(kind_cluster, wait=True)
-    _remove_images(kind_cluster, *(project_images[name] for name in NAMESPACES))
+    released.remove(kind_cluster, wait=True)
+    released.remove_images(kind_cluster, *(project_images[name] for name in NAMESPACES))
     kind_cluster.apply(
         manifests.namespace(manifests.MONITORING_NAMESPACE),
         *manifests.prometheus(project_images["prometheus"]),
@@ -90,111 +119,13 @@ def cluster(kind_cluster: KindCluster, project_images: dict[str, str]) -> Iterat
         }
     )
     yield kind_cluster
-    _remove(kind_cluster, wait=False)
-
-
-def _remove_images(cluster: KindCluster, *references: str) -> None:
-    """Remove images from the nodes, so that none but those of the archives can run."""
-    for node in cluster.nodes():
-        for reference in references:
-            cluster.docker.run("exec", node, "crictl", "rmi", cluster.docker.image_id(reference))
-
-
-def _remove(cluster: KindCluster, *, wait: bool) -> None:
-    """Remove the product; nothing here is worth a graceful end."""
-    free = '--patch={"metadata":{"finalizers":null}}'
-    with suppress(CommandError):  # there is no such resource yet
-        cluster.kubectl("delete", "mro", "--all", "--all-namespaces", "--wait=false")
-        cluster.kubectl("patch", "mro", "emotion", "-n", "models", "--type=merge", free)
-    for name, namespace in NAMESPACES.items():
-        command = [tools.helm(), "uninstall", RELEASES[name], "--namespace", namespace, "--ignore-not-found"]
-        subprocess.run(
-            command, env={**os.environ, **cluster.env}, check=True, capture_output=True, timeout=60
-        )
-    if wait:
-        cluster.kubectl(
-            "delete", "pods", "--all", "--grace-period=1", "-n", manifests.OPERATOR_NAMESPACE, timeout=60
-        )
-    for kind, names in (("namespace", NAMESPACES.values()), ("crd", (CRD,))):
-        options = ("--ignore-not-found", f"--wait={json.dumps(wait)}")
-        cluster.kubectl("delete", kind, *names, *options, timeout=180)
+    released.remove(kind_cluster, wait=False)
 
 
 @pytest.fixture
 def environment(cluster: KindCluster, tmp_path: Path) -> dict[str, str]:
-    """A reader's shell: kubectl, helm, kind, docker and Python, and nothing of this checkout."""
-    programs = {
-        "helm": tools.helm(),
-        "kubectl": tools.kubectl(),
-        "kind": tools.kind(),
-        "docker": docker.client(),
-        "python3": Path(sys.base_prefix) / "bin" / "python3",
-    }
-    for name, program in programs.items():
-        (tmp_path / name).symlink_to(program)
-    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    return {
-        **kept,
-        **cluster.env,
-        **cluster.docker.env,
-        "KIND_CLUSTER_NAME": cluster.name,
-        "KIND_EXPERIMENTAL_PROVIDER": "docker",
-        "PATH": f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin",
-    }
-
-
-def shell(script: str, dist: Path, environment: dict[str, str]) -> str:
-    """What a script says that runs in the directory of the files."""
-    done = subprocess.run(
-        ["bash", "-euxo", "pipefail", "-c", script],
-        cwd=dist,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    return done.stdout
-
-
-def archived(dist: Path, image: str) -> tuple[str, str]:
-    """The digests of the manifest and of the configuration in an image's archive, computed from its bytes.
-
-    The configuration names every layer by the digest of its content.
-    """
-    (path,) = dist.glob(f"{image}-{VERSION}-*.oci.tar")
-    with tarfile.open(path) as archive:
-        (described,) = json.loads(_member(archive, "index.json"))["manifests"]
-        manifest = _member(archive, f"blobs/sha256/{described['digest'].removeprefix('sha256:')}")
-        named = json.loads(manifest)["config"]["digest"].removeprefix("sha256:")
-        content = (manifest, _member(archive, f"blobs/sha256/{named}"))
-    first, second = (f"sha256:{hashlib.sha256(blob).hexdigest()}" for blob in content)
-    return first, second
-
-
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    assert file is not None, name
-    return file.read()
-
-
-def running(cluster: KindCluster, namespace: str) -> set[tuple[str, str]]:
-    """(image that its pod names, digest of the configuration that its node runs) of every container.
-
-    The status of a pod is no proof: a node may name an image there by any of the names that it ever had.
-    """
-    found: set[tuple[str, str]] = set()
-    pods = cluster.get("pods", "-n", namespace)["items"]
-    for pod in pods:
-        listed = cluster.docker.run("exec", pod["spec"]["nodeName"], "crictl", "ps", "-a", "-o", "json")
-        ids = {f"containerd://{one['id']}": one["imageId"] for one in json.loads(listed)["containers"]}
-        asked = {one["name"]: one["image"] for one in pod["spec"]["containers"]}
-        for state in pod["status"]["containerStatuses"]:
-            found.add((asked[state["name"]], ids[state["containerID"]]))
-    return found
+    """A reader's shell."""
+    return released.environment(cluster, tmp_path)
 
 
 def test_scenario_60_installed_from_dist_alone_a_rollout_succeeds(
@@ -212,3 +143,94 @@ def test_scenario_60_installed_from_dist_alone_a_rollout_succeeds(
     for image, namespace in NAMESPACES.items():
         manifest, config = archived(dist, image)
         assert running(cluster, namespace) == {(f"{REPOSITORY}/{image}@{manifest}", config)}
+
+
+@dataclass(frozen=True)
+class UpgradeStage:
+    """A run under load that goes on while the operator is exchanged."""
+
+    cluster: KindCluster
+    api: Api
+    record: RunRecord
+
+    def lost(self) -> dict[str, int]:
+        """Requests that got no good answer, or were not sent, so far."""
+        (pod,) = self.api.items("/api/v1/namespaces/models/pods", labelSelector="app=load")
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 0, "it began to count anew"
+        counts = json.loads(self.api.pod("models", pod["metadata"]["name"], 8081, "/"))
+        assert counts["ok"] > 0
+        return {name: counts[name] for name in ("failed", "skipped")}
+
+    def only(self, image: str) -> None:
+        """Wait until no operator of another image is left."""
+        deadline = time.monotonic() + 60
+        while (there := self._operators()) != {image}:
+            assert time.monotonic() < deadline, there
+            time.sleep(0.5)
+
+    def _operators(self) -> set[str]:
+        pods = self.api.items(f"/api/v1/namespaces/{manifests.OPERATOR_NAMESPACE}/pods")
+        return {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+
+    def next_step(self) -> None:
+        """Wait until the step under way, which must not be the last, has ended."""
+        now = self.record.last.get("step", {}).get("index", LAST)
+        assert now < LAST, "the run is over too soon: nothing is left for this operator to decide"
+        self.record.until(
+            lambda status: status.get("step", {}).get("index", LAST) > now,
+            seconds=60,
+            what=f"a step after {now}",
+        )
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> PreviousRelease:
+    """The source of the release before this one."""
+    return PreviousRelease.unpack(tmp_path / "before")
+
+
+def commands(page: str, mark: str, value: str) -> list[str]:
+    """The blocks of a page that carry a mark."""
+    return [block.text for block in blocks(DOCS / page) if block.mark(mark) == value]
+
+
+def test_scenario_60_upgraded_and_rolled_back_in_mid_run(
+    cluster: KindCluster, dist: Path, environment: dict[str, str], before: PreviousRelease
+) -> None:
+    old = build_images(cluster.docker, before.operator)["operator"]
+    cluster.load_images(old)
+    released.remove(cluster, wait=True)
+    (dist / "in-mid-run.yaml").write_text(IN_MID_RUN)
+    files = "\n".join(commands("install.md", "run", "")[:3])
+    set_before = [line for line in files.splitlines() if line.startswith(("export ", "digest()"))]
+    upgrade, rollback = commands("howto/upgrade.md", "by", UPGRADED)
+    repository, _, tag = old.rpartition(":")
+    with ExitStack() as stack:
+        api = Api(cluster.kubeconfig)
+        stack.callback(api.close)
+        install = INSTALLED_BEFORE.format(
+            chart=before.chart, repository=repository, tag=tag, replicas=REPLICAS
+        )
+        shell(files + install, dist, environment)
+        record = stack.enter_context(RunRecord(api, namespace="models", name="emotion"))
+        endpoints = stack.enter_context(EndpointRecorder(api, namespace="models", service="emotion"))
+        stage = UpgradeStage(cluster, api, record)
+        record.until(lambda status: "reachedAt" in status.get("step", {}), seconds=90, what="the first step")
+        assert stage.lost() == {"failed": 0, "skipped": 0}
+        shell("\n".join([*set_before, upgrade]), dist, environment)
+        manifest, _ = archived(dist, "operator")
+        stage.only(f"{REPOSITORY}/operator@{manifest}")
+        stage.next_step()
+        shell(rollback, dist, environment)
+        stage.only(old)
+        stage.next_step()
+        record.until(lambda status: status["phase"] == "Succeeded", seconds=90, what="the end")
+        time.sleep(5)  # the last pods of the old version drain
+        assert stage.lost() == {"failed": 0, "skipped": 0}
+    print(record.lasted(), record.phases())
+    assert record.phases() <= {"Idle", "Validating", "Progressing", "Succeeded"}
+    assert len(record.runs()) == 1
+    assert record.order() == [*range(LAST + 1)]
+    assert all(len({step.started for step in steps}) == 1 for steps in record.steps().values())
+    assert all(seconds >= STEP_SECONDS for seconds in record.lasted().values()), record.lasted()
+    assert min(reading.total for reading in endpoints.readings) >= REPLICAS
