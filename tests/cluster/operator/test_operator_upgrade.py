@@ -29,7 +29,7 @@ def start(start_operator: StartOperator, tmp_path: Path) -> Start:
         if release == "this":
             return start_operator("operator-this")
         environment = {"PYTHONPATH": str(source)}
-        return start_operator("operator-before", environment=environment, preloaded=False)
+        return start_operator("operator-before", environment=environment)
 
     return start
 
