@@ -139,3 +139,24 @@ def test_each_mode_takes_the_files_that_its_tool_takes(
     names = ["a.py", "a.pyi", "a.pyw", "a.rs", "dist/b.py", "venv/c.py", "venvs/d.py", "ignored.py"]
     tree(tmp_path, {**dict.fromkeys(names, ""), ".gitignore": "ignored.py\n"})
     assert found(tmp_path, mode) == expected
+
+
+def test_lines_of_a_gitignore_file_that_git_passes_over_cost_no_other_line(tmp_path: Path) -> None:
+    tree(tmp_path, dict.fromkeys(["a.py", "b.py", "c.py"], ""))
+    (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbfa.py\r\n!\n[z-a]\nx\\\n\xff\nb.py\n")
+    assert found(tmp_path) == ["c.py"]
+
+
+def test_a_pipe_is_no_gitignore_file(tmp_path: Path) -> None:
+    tree(tmp_path, {"a.py": ""})
+    os.mkfifo(tmp_path / ".gitignore")
+    assert found(tmp_path) == ["a.py"]
+
+
+def test_a_name_that_is_no_utf_8_is_printed(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9.py"
+    with open(path, "w") as stream:  # noqa: PTH123 - pathlib takes no bytes
+        stream.write('"""A."""')
+    result = detect(str(tmp_path))
+    assert (result.exit_code, "caf\\udce9.py: 1 of 1" in result.stdout) == (0, True), result.output
+    assert document(str(tmp_path))["total"] == 1

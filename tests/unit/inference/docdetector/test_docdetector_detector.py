@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from textwrap import dedent
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_server.predictors.docdetector import detector
+from inference_server.predictors.docdetector import detector, python_text
 from inference_server.predictors.docdetector.detector import Detector, Weights, judge
 from inference_server.predictors.docdetector.items import Language, Method
 from inference_server.predictors.docdetector.pieces import SHARES, Sign, look
@@ -154,3 +155,12 @@ def test_hostile_text_is_answered_in_time(code: str, language: Language) -> None
 
 def test_shares_are_shares() -> None:
     assert all(0 < share < 1 for share in SHARES.values())
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, "1a" * 100_000, "'" + "x\n'" * 100_000])
+def test_the_time_for_long_words_and_open_quotes_grows_with_the_length_alone(text: str) -> None:
+    """Each took minutes."""
+    started = time.process_time()
+    python_text.is_prose(f"{text} two three four")
+    python_text.read(text)
+    assert time.process_time() - started < 10

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,31 @@ def test_the_command_counts_a_crate(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(files: dict[str, str], error: str, tmp_path: Path) -> None:
     root = write_crate(tmp_path / "crate", files)
     assert any(error in count.error for count in rustdoc.count([root]).values())
+
+
+DOUBLING = "macro_rules! m { ($($x:tt)*) => { m!($($x)* $($x)*); pub fn f() {} } }\nm!(a b c d);\n"
+CALLING = "macro_rules! m { () => { m!(); m!(); } }\nm!();\n"
+
+
+@pytest.mark.parametrize("source", [DOUBLING, CALLING], ids=["arguments", "calls"])
+def test_macros_that_grow_without_end_are_left_alone(source: str, tmp_path: Path) -> None:
+    root = write_crate(tmp_path / "crate", {"src/lib.rs": f"//! Crate.\n{source}"})
+    counts = rustdoc.count([root])
+    assert "tokens" in str(counts[f"{root / 'src/lib.rs'}: macros"].error)
+
+
+def test_a_path_to_no_regular_file_and_a_module_in_itself_are_named(tmp_path: Path) -> None:
+    root = write_crate(
+        tmp_path / "crate",
+        {
+            "src/lib.rs": '#[path = "pipe.rs"]\npub mod a;\n#[path = "/dev/zero"]\npub mod b;\npub mod c;\n',
+            "src/c.rs": '//! C.\n#[path = "c.rs"]\npub mod c;\n',
+        },
+    )
+    os.mkfifo(root / "src" / "pipe.rs")
+    errors = {Path(name).name: count.error for name, count in rustdoc.count([root]).items() if count.error}
+    assert errors == {
+        "pipe.rs": "no regular file",
+        "zero": "no regular file",
+        "c.rs": "the module includes itself",
+    }

@@ -68,7 +68,8 @@ def detect(
         click.echo(json.dumps(_document(counts, documented, total, items=items)))
     else:
         for line in _table(counts, documented, total, items=items):
-            click.echo(line)
+            # A name that is no UTF-8 holds halves of surrogate pairs, which no terminal takes.
+            click.echo(line.encode(errors="backslashreplace").decode())
     if fail_under is not None and _percent(documented, total) < fail_under:
         click.echo(
             f"{_percent(documented, total):.1f} % is documented; --fail-under asks for {fail_under:g} %.",

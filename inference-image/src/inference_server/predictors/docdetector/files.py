@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -128,11 +129,16 @@ class _Ignores:
         """Read the file of a directory, if it has one."""
         if not self._obeyed:
             return
+        path = directory / ".gitignore"
         try:
-            lines = (directory / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
+            if not path.is_file():  # a pipe would be waited for
+                return
+            # As git splits them: other characters that end a line elsewhere belong to a pattern.
+            lines = path.read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
         except OSError:
             return
-        self._specs[directory.absolute()] = GitIgnoreSpec.from_lines(lines)
+        patterns = [pattern for line in lines if _is_pattern(pattern := line.removesuffix("\r"))]
+        self._specs[directory.absolute()] = GitIgnoreSpec.from_lines(patterns)
 
     def __call__(self, path: Path, *, is_directory: bool) -> bool:
         """Tell whether a path is ignored: the nearest file with a pattern for it decides."""
@@ -149,6 +155,15 @@ class _Ignores:
             if directory == self._top:
                 break
         return False
+
+
+def _is_pattern(line: str) -> bool:
+    """Tell whether a line can be used; git passes over one that it cannot, and uses the others."""
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 def _repository(path: Path) -> Path | None:

@@ -34,7 +34,8 @@ _ENDS: Final = {
 _TRIPLE: Final = re.compile(r"\"\"\"|'''")
 _SYMBOL: Final = re.compile(r"[<>|=\[\]{}*%$;\\]")
 _WORD: Final = re.compile(r"[^\W\d]\w*")
-_PAIR: Final = re.compile(r"[^\W\d]\w*(?=[,.;:]?\s+[^\W\d])")
+# Each run of letters and digits is tried once: a long one without an end would take quadratic time.
+_PAIR: Final = re.compile(r"\b\d*+[^\W\d]\w*+(?=[,.;:]?\s+[^\W\d])")
 _HEADER: Final = re.compile(r"\s*(?:async\s+def|def|class)\b")
 _KEYWORDS: Final = frozenset(kwlist) | frozenset(softkwlist) | {"print", "exec"}
 
@@ -228,7 +229,8 @@ class _Scan:
         self._after_word = False
         if end is None and len(quote) == 1:
             self._errors += 1
-            self._at = min((self._text + "\n").index("\n", self._at), len(self._text))
+            line_end = self._text.find("\n", self._at)
+            self._at = line_end if line_end >= 0 else len(self._text)
             line.only_text = False
             return
         stop = end.end() if end is not None else len(self._text)

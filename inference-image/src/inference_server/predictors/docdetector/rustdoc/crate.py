@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from inference_server.predictors.docdetector.counting import LARGEST
 from inference_server.predictors.docdetector.rustdoc import syntax
 from inference_server.predictors.docdetector.rustdoc.cfg import Attributes, Conditions, split
 from inference_server.predictors.docdetector.rustdoc.fragments import past_angles
-from inference_server.predictors.docdetector.rustdoc.macros import Macro
+from inference_server.predictors.docdetector.rustdoc.macros import MOST_TOKENS, Macro, size
 from inference_server.predictors.docdetector.rustdoc.syntax import Cursor, Node
 from inference_server.predictors.docdetector.rustdoc.tokens import Token, read
 
@@ -47,17 +49,34 @@ class _Loader:
         self._conditions = conditions
         self._known: dict[str, Macro] = {}
         """Every macro by its name, for calls by path."""
+        self._open: list[Path] = []
+        """The files whose modules are being read, the outermost first."""
+        self._tokens_left = MOST_TOKENS
         self.crate = crate
 
     def file(self, module: Node, path: Path, directory: Path, scope: dict[str, Macro]) -> None:
         """Read the items of a module from a file; its submodules lie in a directory."""
         module.file = str(path)
         try:
+            problem = self._refused(path)
+            if problem:
+                raise ValueError(problem)
             tokens = read(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             self.crate.errors[str(path)] = str(error)
             return
+        self._open.append(path.resolve())
         self._items(module, tokens, directory, scope)
+        self._open.pop()
+
+    def _refused(self, path: Path) -> str:
+        """Return why a file is not read, or nothing. Raises OSError."""
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return "no regular file"  # a pipe would be waited for, a device never ends
+        if status.st_size > LARGEST:
+            return f"{status.st_size} bytes; at most {LARGEST} are parsed"
+        return "the module includes itself" if path.resolve() in self._open else ""
 
     def _items(
         self, module: Node, tokens: list[Token], directory: Path, scope: dict[str, Macro], depth: int = 0
@@ -88,10 +107,22 @@ class _Loader:
     def _expanded(self, name: str, arguments: list[Token], scope: dict[str, Macro]) -> list[Token] | None:
         macro = scope.get(name) or self._known.get(name)
         if macro is not None:
-            return macro.expand(arguments)
+            return self._budgeted(macro.expand(arguments) if self._tokens_left > 0 else None)
         if name in _WRAPPERS:
             return arguments
         return self._chosen(arguments) if name == "cfg_if" else None
+
+    def _budgeted(self, made: list[Token] | None) -> list[Token] | None:
+        """Count what macros made; once it is too much, nothing more is expanded."""
+        if made is not None:
+            self._tokens_left -= 1 + size(made)
+        if self._tokens_left > 0:
+            return made
+        where = f"{self.crate.root.file}: macros"
+        self.crate.errors[where] = (
+            f"they make over {MOST_TOKENS} tokens; what they make further is not counted"
+        )
+        return None
 
     def _chosen(self, arguments: list[Token]) -> list[Token]:
         """Return the branch of ``cfg_if!`` whose condition holds."""

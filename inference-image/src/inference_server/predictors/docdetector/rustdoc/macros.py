@@ -10,6 +10,8 @@ from inference_server.predictors.docdetector.rustdoc.tokens import Token, as_att
 
 _REPEATS: Final = frozenset({"*", "+", "?"})
 _OPAQUE: Final = frozenset({"ty", "expr"})
+MOST_TOKENS: Final = 500_000
+"""What all macros of a crate may make; a macro that doubles its argument at each call ends here."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,17 @@ class Macro:
                 _write(template, bindings, made)
                 return made
         return None
+
+
+def size(tokens: list[Token]) -> int:
+    """Return how many tokens there are, those within brackets included; no exact count over the limit."""
+    found = 0
+    waiting = [tokens]
+    while waiting and found <= MOST_TOKENS:
+        some = waiting.pop()
+        found += len(some)
+        waiting += [token.inner for token in some if token.kind == "group"]
+    return found
 
 
 def _parts(tokens: list[Token], *, pattern: bool = False) -> list[_Part]:
