@@ -83,6 +83,19 @@ async def test_a_lasting_fault_ends_after_a_bounded_number_of_attempts(tmp_path:
     assert len(server.seen) == 4
 
 
+async def test_an_answer_that_is_no_json_is_tried_again(tmp_path: Path) -> None:
+    server = Server((200, "<html>starting</html>"), (200, "[]"), (200, {"ok": 1}))
+    async with connected(server, tmp_path) as api:
+        assert await api.get("/api/v1/pods") == {"ok": 1}
+    assert len(server.seen) == 3
+
+
+async def test_answers_that_are_no_json_for_long_are_unavailable(tmp_path: Path) -> None:
+    async with connected(Server((200, "<html>log in</html>")), tmp_path) as api:
+        with pytest.raises(ApiUnavailableError, match=r"GET /api/v1/pods was answered, but by no JSON"):
+            await api.request("GET", "/api/v1/pods", attempts=2)
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -21,10 +21,11 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 
 from modelrollout.cluster.clock import ServerClock
-from modelrollout.cluster.errors import ApiError, ApiUnavailableError, refusal
+from modelrollout.cluster.errors import ApiError, ApiUnavailableError, answer, refusal
 from modelrollout.cluster.resources import JSON
 from modelrollout.cluster.retries import ATTEMPTS, with_retries
 
+T = TypeVar("T")
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 ANYTHING: Final = "application/json, */*"
@@ -143,12 +144,12 @@ class KubeApi:
             ApiError: One of its kinds; ApiUnavailableError when all attempts failed.
         """
 
-        async def once() -> bytes:
+        async def once() -> dict[str, Any]:
             limit = seconds if permit is None else min(seconds, permit())
-            return await self._once(method, path, query, body, _media(content_type, accept), limit)
+            raw = await self._once(method, path, query, body, _media(content_type, accept), limit)
+            return answer(raw, f"{method} {path}")
 
-        raw = await self._with_retries(once, attempts=attempts)
-        return json.loads(raw) if raw else {}
+        return await self._with_retries(once, attempts=attempts)
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """Return a text answer, such as the log of a pod."""
@@ -186,7 +187,7 @@ class KubeApi:
             if response is not None:
                 response.close()
 
-    async def _with_retries(self, once: Callable[[], Awaitable[bytes]], *, attempts: int) -> bytes:
+    async def _with_retries(self, once: Callable[[], Awaitable[T]], *, attempts: int) -> T:
         renew = self._renew_credentials if self._reload is not None else None
         return await with_retries(once, attempts=attempts, renew=renew)
 
@@ -236,8 +237,8 @@ class KubeApi:
             if setting["value"]:
                 headers[setting["key"]] = setting["value"]
         url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limits)
-        response: aiohttp.ClientResponse = answer.response
+        sent = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limits)
+        response: aiohttp.ClientResponse = sent.response
         return response
 
 

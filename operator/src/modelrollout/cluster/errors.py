@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from typing import Any
 
 
 class ApiError(Exception):
@@ -65,6 +66,23 @@ def error_for(status: int, reason: str, message: str) -> ApiError:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ApiUnavailableError(status, reason, message)
     return kinds.get(status, ApiError)(status, reason, message)
+
+
+def answer(raw: bytes, request: str) -> dict[str, Any]:
+    """Return the object in the body of an answer; an empty one where there is no body.
+
+    Raises:
+        ApiUnavailableError: It is no JSON object: a proxy answered, or the API server is not ready.
+    """
+    try:
+        found = json.loads(raw) if raw else {}
+    except ValueError as error:
+        text = f"{request} was answered, but by no JSON: {error}; a proxy may stand in between"
+        raise ApiUnavailableError(0, "NoJson", text) from error
+    if not isinstance(found, dict):
+        text = f"{request} was answered by {type(found).__name__}, not by a JSON object"
+        raise ApiUnavailableError(0, "NoJson", text)
+    return found
 
 
 def refusal(status: int, raw: bytes) -> ApiError:

@@ -1,6 +1,6 @@
 """The API server for the plugin: plain JSON in and out, bounded retries, watches as lines, over urllib3.
 
-The same methods as `connection.KubeApi`, without the client library and aiohttp, which are too large for a
+The same methods as `client.KubeApi`, without the client library and aiohttp, which are too large for a
 plugin. Requests run in daemon threads: Ctrl-C, or the end of a time limit, does not wait for them.
 """
 
@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
-from modelrollout.cluster.errors import ApiUnavailableError, refusal
+from modelrollout.cluster.errors import ApiUnavailableError, answer, refusal
 from modelrollout.cluster.kubeconfig import Access, load
 from modelrollout.cluster.resources import JSON
 from modelrollout.cluster.retries import ATTEMPTS, with_retries
@@ -71,12 +71,12 @@ class PlainKubeApi:
             ApiError: One of its kinds; ApiUnavailableError when all attempts failed.
         """
 
-        def once() -> bytes:
+        def once() -> dict[str, Any]:
             encoded = None if body is None else json.dumps(body).encode()
-            return self._once(method, _address(path, query), encoded, content_type)
+            raw = self._once(method, _address(path, query), encoded, content_type)
+            return answer(raw, f"{method} {path}")
 
-        raw = await self._with_retries(once, attempts)
-        return json.loads(raw) if raw else {}
+        return await self._with_retries(once, attempts)
 
     async def read_text(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """Return a text answer, such as a page of metrics."""
@@ -124,7 +124,7 @@ class PlainKubeApi:
                 response.close()
         return response
 
-    async def _with_retries(self, once: Callable[[], bytes], attempts: int) -> bytes:
+    async def _with_retries(self, once: Callable[[], T], attempts: int) -> T:
         return await with_retries(lambda: in_thread(once), attempts=attempts, renew=self._renew_credentials)
 
     async def _renew_credentials(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from modelrollout.cluster.errors import ApiError, ApiUnavailableError
 
@@ -16,12 +16,13 @@ ATTEMPTS: Final = 4
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 UNAUTHORIZED: Final = 401
+T = TypeVar("T")
 _jitter = random.Random()  # noqa: S311 - spreads retries, no secret
 
 
 async def with_retries(
-    once: Callable[[], Awaitable[bytes]], *, attempts: int, renew: Callable[[], Awaitable[None]] | None
-) -> bytes:
+    once: Callable[[], Awaitable[T]], *, attempts: int, renew: Callable[[], Awaitable[None]] | None
+) -> T:
     """Return the answer of `once`, which is called again where waiting or new credentials may help.
 
     Args:
