@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import aiohttp
+import kopf
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -19,8 +21,9 @@ from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError
 from modelrollout.cluster.leader_election import Leadership
 from modelrollout.operator import app as parts
-from modelrollout.operator import main
+from modelrollout.operator import handlers, main
 from modelrollout.operator.deadline import REST_SECONDS
+from modelrollout.operator.handlers import log_in
 from modelrollout.operator.kopf_session import Connector
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.settings import load_settings
@@ -33,6 +36,7 @@ class App:
     """Notes what kopf calls; fails where a test wants it to."""
 
     failed = False
+    proxy: str | None = None
 
     def __init__(self, told: list[str], stop: asyncio.Event, *, server: str, fails: bool) -> None:
         self.told, self._stop, self._server, self._fails = told, stop, server, fails
@@ -58,6 +62,8 @@ class App:
             token=None,
             cert_file=None,
             key_file=None,
+            proxy=self.proxy,
+            server_name="api.example",
         )
 
     async def drain(self) -> None:
@@ -210,3 +216,33 @@ async def test_what_uvloop_raises_for_a_reused_socket_is_a_connection_that_kopf_
     async with aiohttp.ClientSession(connector=Connector()) as session:
         with pytest.raises(aiohttp.ClientConnectionError, match="is used by transport"):
             await session.get("http://127.0.0.1:9")
+
+
+async def test_kopf_reaches_the_server_by_the_same_proxy_and_expects_the_same_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    async def connect(_: aiohttp.TCPConnector, req: aiohttp.ClientRequest, *__: Any, **___: Any) -> None:
+        asked.append((str(req.proxy), req.server_hostname))
+        raise OSError("nothing is there")
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect)
+    app = App([], asyncio.Event(), server="https://127.0.0.1:9", fails=False)
+    app.proxy = "http://proxy:3128"
+    async with (await log_in(memo=kopf.Memo(app=app))).aiohttp_session as session:
+        assert session.trust_env
+        with pytest.raises(OSError, match="nothing"):
+            await session.get("https://127.0.0.1:9")
+    assert asked == [("http://proxy:3128", "api.example")]
+
+
+async def test_a_log_in_soon_after_the_last_one_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "LOGIN_PAUSE", 0.2)
+    memo = kopf.Memo(app=App([], asyncio.Event(), server="http://127.0.0.1:9", fails=False))
+    took = []
+    for _ in range(2):
+        before = time.monotonic()
+        async with (await log_in(memo=memo)).aiohttp_session:
+            took.append(time.monotonic() - before)
+    assert took[0] < 0.2 <= took[1]

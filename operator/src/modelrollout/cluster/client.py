@@ -49,6 +49,8 @@ class Credentials:
     token: str | None
     cert_file: str | None
     key_file: str | None
+    proxy: str | None = None
+    server_name: str | None = None
 
 
 class RequestObserver:
@@ -111,6 +113,8 @@ class KubeApi:
             token=token.split(" ", 1)[-1].strip() if token else None,
             cert_file=loaded.cert_file,
             key_file=loaded.key_file,
+            proxy=loaded.proxy,
+            server_name=loaded.tls_server_name,
         )
 
     async def get(

@@ -8,6 +8,8 @@ docs/design/operator.md.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,6 +23,9 @@ from modelrollout.operator.kopf_session import open_session
 TOKEN_LIFETIME: Final = timedelta(minutes=5)
 WATCH_SECONDS: Final = 30
 """The API server is asked to end each watch after so long."""
+SOON_SECONDS: Final = 5.0
+LOGIN_PAUSE: Final = 1.0
+"""Seconds before the next log-in where the last one is less than SOON_SECONDS ago."""
 SILENCE_SECONDS: Final = 40.0
 """A watch that said nothing for so long is begun anew from the version last seen."""
 
@@ -52,10 +57,22 @@ async def drain(*, memo: Any, **_: Any) -> None:
 
 @kopf.on.login()  # type: ignore[untyped-decorator, unused-ignore]
 async def log_in(*, memo: Any, **_: Any) -> kopf.AiohttpSession:
-    """Return the operator's own credentials, read anew after a 401 and before a token expires."""
-    info = connection_info(await memo.app.credentials())
+    """Return the operator's own credentials, read anew after a 401 and before a token expires.
+
+    kopf asks for them again at once after each 401, also where they are the same as before.
+    """
+    if time.monotonic() - memo.get("logged_in_at", -SOON_SECONDS) < SOON_SECONDS:
+        await asyncio.sleep(LOGIN_PAUSE)
+    memo["logged_in_at"] = time.monotonic()
+    seen = await memo.app.credentials()
+    info = connection_info(seen)
     return kopf.AiohttpSession(
-        aiohttp_session=open_session(ssl=info.as_ssl_context(), headers=info.as_http_headers()),
+        aiohttp_session=open_session(
+            ssl=info.as_ssl_context(),
+            headers=info.as_http_headers(),
+            proxy=seen.proxy,
+            server_name=seen.server_name,
+        ),
         server=info.server,
         expiration=info.expiration,
     )

@@ -15,13 +15,19 @@ class Connector(aiohttp.TCPConnector):
     """Connections for kopf, which ends the operator for a RuntimeError.
 
     uvloop raises one for a socket whose number another connection has by then, as at a restart of the API
-    server.
+    server. `server_name`: whose certificate is expected where it is not that of the address.
     """
 
-    async def connect(self, *words: Any, **options: Any) -> Any:
+    def __init__(self, *, server_name: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._server_name = server_name
+
+    async def connect(self, req: aiohttp.ClientRequest, *words: Any, **options: Any) -> Any:
         """Connect. Raises ClientConnectionError, which kopf answers by another attempt."""
+        if self._server_name:
+            req.server_hostname = self._server_name
         try:
-            return await super().connect(*words, **options)
+            return await super().connect(req, *words, **options)
         except RuntimeError as error:
             raise aiohttp.ClientConnectionError(str(error)) from error
 
@@ -51,8 +57,21 @@ async def gone_as_event(
     return response
 
 
-def open_session(*, ssl: Any, headers: Any) -> aiohttp.ClientSession:
-    """Return a session for kopf, with the TLS context and the headers of the operator's credentials."""
+def open_session(
+    *, ssl: Any, headers: Any, proxy: str | None = None, server_name: str | None = None
+) -> aiohttp.ClientSession:
+    """Return a session for kopf that reaches the API server as the operator's own requests do.
+
+    Args:
+        ssl: The TLS context of the operator's credentials.
+        headers: Their headers.
+        proxy: Address of the proxy in between; by default that of the environment.
+        server_name: Whose certificate is expected; by default that of the address.
+    """
     return aiohttp.ClientSession(
-        connector=Connector(limit=0, ssl=ssl), headers=headers, middlewares=(gone_as_event,)
+        connector=Connector(limit=0, ssl=ssl, server_name=server_name),
+        headers=headers,
+        proxy=proxy,
+        trust_env=True,
+        middlewares=(gone_as_event,),
     )
