@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from modelrollout.cluster import resources
+from modelrollout.cluster import resources, watch_check
 from modelrollout.cluster.cache import ClusterCache
 from modelrollout.cluster.errors import ApiUnavailableError, ConflictError, NotFoundError, NotLeaderError
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.leader_election import Leadership
+from modelrollout.cluster.watch_check import NotWatchedError
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.controller import Controller
 from modelrollout.operator.events import EventRecorder
@@ -67,7 +68,9 @@ class World:
             leadership=self.leadership,
             metrics=self.metrics,
             scopes=(None,),
+            check=cache.rollouts,
         )
+        self.check = cache.rollouts
 
     def add(self, name: str) -> RolloutState:
         self.store.apply(self.api.put(resources.rollout("ns", name), stored(name)))
@@ -240,3 +243,23 @@ async def test_the_list_is_repeated_for_ever() -> None:
         await until(lambda: len([1 for _, seen, _ in world.api.requests if seen == path]) >= 6)
         task.cancel()
         assert [rollout.name for rollout in world.store] == ["lost"]
+
+
+async def test_news_of_a_list_that_kopf_never_tells_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_check, "LATE_SECONDS", 0.2)
+    world = World()
+    path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)
+    world.api.objects[path] = {"metadata": {}, "items": [stored("untold", version=5)]}
+    async with asyncio.timeout(5):
+        with pytest.raises(NotWatchedError):
+            await world.controller.resync(0.02)
+    assert world.check.stale("ns")
+
+
+async def test_what_kopf_told_before_is_no_news_of_a_list() -> None:
+    world = World()
+    path = resources.collection(resources.ROLLOUTS, "modelrollouts", None)
+    world.api.objects[path] = {"metadata": {}, "items": [stored("told", version=5)]}
+    world.store.apply(stored("told", version=5))
+    await world.controller.list_rollouts()
+    assert not world.check.waiting

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from modelrollout.cluster import watch_check
 from modelrollout.cluster.client import Credentials, KubeApi
 from modelrollout.cluster.clock import ServerClock
 from modelrollout.cluster.errors import ApiError
@@ -23,11 +24,12 @@ from modelrollout.cluster.leader_election import Leadership
 from modelrollout.operator import app as parts
 from modelrollout.operator import handlers, main
 from modelrollout.operator.deadline import REST_SECONDS
-from modelrollout.operator.handlers import log_in
+from modelrollout.operator.handlers import log_in, rollout_changed
 from modelrollout.operator.kopf_session import Connector
 from modelrollout.operator.metrics import OperatorMetrics
 from modelrollout.operator.settings import load_settings
 from tests.support.fake_kube import FakeKube
+from tests.unit.test_operator_rollouts import stored
 
 SETTINGS = load_settings(["--prometheus-url", "http://p"], {})
 
@@ -246,3 +248,24 @@ async def test_a_log_in_soon_after_the_last_one_waits(monkeypatch: pytest.Monkey
         async with (await log_in(memo=memo)).aiohttp_session:
             took.append(time.monotonic() - before)
     assert took[0] < 0.2 <= took[1]
+
+
+async def test_a_rollout_that_kopf_does_not_tell_is_stale_in_metrics_and_readiness(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = real_app(monkeypatch, [])
+    app._synced.set()
+
+    def shown() -> tuple[bool, float | None]:
+        sample = app._metrics.registry.get_sample_value("modelrollout_cache_stale", {"kind": "modelrollouts"})
+        return "modelrollouts: the watch did not tell" in app.unready(), sample
+
+    app.check.listed(("ns", "one"), "5")
+    assert shown() == (False, 0)
+    monkeypatch.setattr(watch_check, "LATE_SECONDS", -1.0)
+    assert shown() == (True, 1)
+    await rollout_changed(event={"type": None, "object": stored("one", version=5)}, memo=kopf.Memo(app=app))
+    assert shown() == (False, 0)
+    app.check.listed(("ns", "one"), "6")
+    app.store.remove(("ns", "one"))
+    assert shown() == (False, 0), "it is gone"

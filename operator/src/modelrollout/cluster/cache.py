@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY
+from modelrollout.api.constants import LABEL_MANAGED_BY, LABEL_PARKED, MANAGED_BY, PLURAL
 from modelrollout.cluster import resources
 from modelrollout.cluster.endpoints import (
     SERVICE_NAME_LABEL,
@@ -39,6 +39,7 @@ from modelrollout.cluster.views import (
     parse_parked,
     parse_service,
 )
+from modelrollout.cluster.watch_check import WatchCheck
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class ClusterCache:
 
     def __init__(self, api: FencedApi, *, namespaces: Sequence[str | None], listener: Listener) -> None:
         self._listener = listener
+        self.rollouts = WatchCheck(PLURAL)
         self._slices_of: dict[Key, dict[str, SliceView]] = {}
         self._parked_by: dict[Key, dict[str, ParkedView]] = {}
         self._autoscalers_of: dict[tuple[str, str, str], dict[str, AutoscalerView]] = {}
@@ -123,7 +125,7 @@ class ClusterCache:
 
         A clause for each kind, `kind: why`.
         """
-        found = ((informer.plural, informer.stale(namespace)) for informer in self.informers)
+        found = ((watch.plural, watch.stale(namespace)) for watch in self.watches)
         return tuple(f"{plural}: {why}" for plural, why in found if why)
 
     def missing(self) -> tuple[str, ...]:
@@ -144,6 +146,11 @@ class ClusterCache:
                     logger.info("What is known of the cluster is current again.")
                 before = now
                 self._listener(EVERYTHING, "", "")
+
+    @property
+    def watches(self) -> tuple[Informer[Any] | WatchCheck, ...]:
+        """All of them, and how current ModelRollouts are."""
+        return (*self.informers, self.rollouts)
 
     @property
     def informers(self) -> tuple[Informer[Any], ...]:

@@ -53,6 +53,7 @@ class App:
     Attributes:
         store: The ModelRollouts.
         queue: Which of them are due when.
+        check: Whether kopf tells of them what lists show.
         failed: Whether a part of it ended by itself.
     """
 
@@ -83,6 +84,7 @@ class App:
         wakeups = Wakeups(self.store, self.queue)
         self._api = FencedApi(api, leadership)
         self._cache = ClusterCache(self._api, namespaces=settings.scopes, listener=wakeups.object_changed)
+        self.check = self._cache.rollouts
         metrics.registry.register(CacheCollector(self._cache))
         self._writer = Writer(self._api, self._cache)
         self._events = EventRecorder(self._writer, metrics)
@@ -216,6 +218,7 @@ class App:
 
     def _forget(self, rollout: RolloutState) -> None:
         self.queue.forget(rollout.key)
+        self.check.forget(rollout.key)
         self._evaluator.forget(rollout.uid)
 
     def _new_controller(self, wakeups: Wakeups, targets: PrometheusTargets) -> Controller:
@@ -230,6 +233,7 @@ class App:
             leadership=self._leadership,
             metrics=self._metrics,
             scopes=self._settings.scopes,
+            check=self.check,
             clock=self._connection.clock,
         )
 

@@ -24,6 +24,7 @@ from modelrollout.cluster.errors import (
 )
 from modelrollout.cluster.fence import FencedApi
 from modelrollout.cluster.leader_election import Leadership
+from modelrollout.cluster.watch_check import LATE_SECONDS, WatchCheck
 from modelrollout.cluster.writer import Writer
 from modelrollout.operator.events import EventRecorder
 from modelrollout.operator.metrics import OperatorMetrics
@@ -58,6 +59,7 @@ class Controller:
         leadership: Leadership,
         metrics: OperatorMetrics,
         scopes: tuple[str | None, ...],
+        check: WatchCheck,
         clock: ServerClock | None = None,
     ) -> None:
         self._clock = clock or ServerClock.local()
@@ -71,6 +73,7 @@ class Controller:
         self._leadership = leadership
         self._metrics = metrics
         self._scopes = scopes
+        self._check = check
         self._jitter = random.Random()  # noqa: S311 - spreads retries, no secret
 
     async def run(self) -> None:
@@ -93,14 +96,20 @@ class Controller:
         """List all ModelRollouts now and then.
 
         This finds a lost event, and what was deleted while kopf did not watch. Sooner after the start,
-        when a watch is most likely to be missing.
+        when a watch is most likely to be missing, and while kopf has not told what a list showed.
+
+        Raises:
+            NotWatchedError: kopf does not watch ModelRollouts.
         """
         for pause in itertools.chain(FIRST_RESYNCS, itertools.repeat(every)):
-            await asyncio.sleep(min(pause, every) * self._jitter.uniform(0.9, 1.1))
+            wait = min(pause, every, LATE_SECONDS if self._check.waiting else every)
+            await asyncio.sleep(wait * self._jitter.uniform(0.9, 1.1))
             try:
                 await self.list_rollouts()
             except ApiError as error:
                 logger.warning("The ModelRollouts could not be listed: %s", error)
+            else:
+                self._check.require()
 
     async def list_rollouts(self) -> None:
         """Take in every ModelRollout there is, forget those that are gone."""
@@ -112,8 +121,10 @@ class Controller:
             while True:
                 page = await self._api.get(resources.collection(resources.ROLLOUTS, PLURAL, namespace), query)
                 for obj in page["items"]:
-                    seen.add((obj["metadata"]["namespace"], obj["metadata"]["name"]))
-                    self._apply(obj)
+                    key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
+                    seen.add(key)
+                    if self._apply(obj):
+                        self._check.listed(key, obj["metadata"]["resourceVersion"])
                 if not page["metadata"].get("continue"):
                     break
                 query["continue"] = page["metadata"]["continue"]
@@ -121,9 +132,11 @@ class Controller:
             await self._look_again(key)
         self._store.forget_removals(removed)
 
-    def _apply(self, obj: Mapping[str, Any]) -> None:
-        if self._store.apply(obj):
+    def _apply(self, obj: Mapping[str, Any]) -> bool:
+        news = self._store.apply(obj)
+        if news:
             self._queue.wake((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+        return news
 
     async def _settle_claims(self) -> None:
         """Know what every rollout has in use before the first tick, so that none takes what another uses."""

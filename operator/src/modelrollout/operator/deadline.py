@@ -25,7 +25,11 @@ class ExitDeadline:
         self._code = 1
 
     def start(self, seconds: float) -> None:
-        """From now on the process has so long."""
+        """From now on the process has so long.
+
+        `drain` calls it, which kopf does after its own tasks ended: before that, only the grace period of the
+        pod bounds the time.
+        """
         timer = threading.Timer(seconds, self._over, args=(seconds,))
         timer.daemon = True
         timer.start()

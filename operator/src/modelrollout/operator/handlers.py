@@ -83,9 +83,10 @@ async def rollout_changed(*, event: Any, memo: Any, **_: Any) -> None:
     """Take in a ModelRollout from the first list or the watch, and queue it."""
     app, changed = memo.app, event["object"]
     meta = changed["metadata"]
-    key = (meta["namespace"], meta["name"])
+    key, version = (meta["namespace"], meta["name"]), meta["resourceVersion"]
+    app.check.heard(key, version)
     if event["type"] == "DELETED":
-        app.store.remove(key, uid=meta["uid"], version=meta["resourceVersion"])
+        app.store.remove(key, uid=meta["uid"], version=version)
     elif app.store.apply(changed):
         app.queue.wake(key)
 
@@ -96,7 +97,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.process.ultimate_exiting_timeout = (
-        None  # operator/deadline.py also ends a process whose loop hangs
+        None  # from `drain` on operator/deadline.py also ends a process whose loop hangs
     )
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 5.0

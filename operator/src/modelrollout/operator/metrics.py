@@ -172,9 +172,9 @@ class CacheCollector(Collector):
             "1 while what is known of a kind may be out of date.",
             labels=["kind"],
         )
-        for informer in self._cache.informers:
-            age.add_metric([informer.plural], informer.age)
-            stale.add_metric([informer.plural], bool(informer.stale()))
+        for watch in self._cache.watches:
+            age.add_metric([watch.plural], watch.age)
+            stale.add_metric([watch.plural], bool(watch.stale()))
         yield from (age, stale)
 
 
