@@ -161,6 +161,26 @@ async def test_draining_lets_ticks_end_and_starts_none() -> None:
     assert done == ["a"]
 
 
+async def test_leadership_that_is_taken_again_while_it_drains_starts_no_tick() -> None:
+    done: list[str] = []
+
+    async def tick(key: str) -> float | None:
+        done.append(key)
+        await asyncio.sleep(0.1)
+        return 0.01
+
+    async with Runner(tick) as queue:
+        queue.wake("a")
+        await asyncio.sleep(0.02)
+        draining = asyncio.create_task(queue.drain(5))
+        await asyncio.sleep(0.02)
+        queue.resume()
+        queue.wake("b")
+        await draining
+        await asyncio.sleep(0.2)
+    assert done == ["a"]
+
+
 @pytest.mark.parametrize("wait", [0.5, 1.0, 10.0, 60.0])
 def test_slots_are_never_early_and_hardly_late(wait: float) -> None:
     for start in (0.0, 17.031, 123.456):

@@ -61,12 +61,15 @@ class WorkQueue(Generic[K]):
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._active = False
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def resume(self) -> None:
-        """Tick happen from now on."""
+        """Let ticks happen from now on; after `drain` none does."""
+        if self._draining:
+            return
         self._active = True
         self._changed.set()
 
@@ -115,7 +118,8 @@ class WorkQueue(Generic[K]):
                 continue
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the ticks under way, then cancels what is left of them."""
+        """Wait for the ticks under way, then cancel what is left of them. No tick starts any more."""
+        self._draining = True
         self.pause()
         tasks = set(self._tasks)
         if tasks:
