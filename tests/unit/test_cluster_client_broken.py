@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from kubernetes.aio.client.configuration import Configuration
 
@@ -24,4 +26,19 @@ async def test_a_connection_that_breaks_is_unavailable(
     with pytest.raises(ApiUnavailableError):
         async for _ in api.watch("/x", {}):
             pass
+    await api.close()
+
+
+async def test_two_requests_that_are_refused_at_once_renew_the_credentials_once() -> None:
+    loads = 0
+
+    async def reload() -> Configuration:
+        nonlocal loads
+        loads += 1
+        await asyncio.sleep(0.01)
+        return Configuration(host="http://127.0.0.1:9")
+
+    api = KubeApi(Configuration(host="http://127.0.0.1:9"), reload=reload)
+    await asyncio.gather(api._renew_credentials(), api._renew_credentials())
+    assert loads == 1, "the session of the other one would never be closed"
     await api.close()

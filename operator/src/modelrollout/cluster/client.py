@@ -8,6 +8,7 @@ time and memory than everything the operator wants to know about it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -76,6 +77,7 @@ class KubeApi:
         self._reload = reload
         self._observer = observer or RequestObserver()
         self._rest = RESTClientObject(configuration)
+        self._renewing = asyncio.Lock()
 
     @classmethod
     async def connect(
@@ -197,8 +199,12 @@ class KubeApi:
 
     async def _renew_credentials(self) -> None:
         assert self._reload is not None
-        old, self._configuration = self._rest, await self._reload()
-        self._rest = RESTClientObject(self._configuration)
+        old = self._rest
+        async with self._renewing:
+            if self._rest is not old:
+                return  # another request that was refused at the same time did it
+            self._configuration = await self._reload()
+            self._rest = RESTClientObject(self._configuration)
         await old.close()
 
     async def _once(
