@@ -137,6 +137,27 @@ async def test_a_conflict_reads_the_object_again_and_is_no_error() -> None:
         assert (world.count("conflict"), world.count("error")) == (1, 0)
 
 
+async def test_conflicts_in_a_row_are_tried_again_ever_more_slowly_until_a_tick_succeeds() -> None:
+    world = World()
+    world.leadership.extend(float("inf"))
+    rollout = world.add("one")
+    world.ticks.errors["one"] = [ConflictError(409, "Conflict", "changed")] * 12
+    waits = [await world.controller._tick(rollout.key) or 0.0 for _ in range(12)]
+    assert waits[0] < 0.1
+    assert waits[3] > 0.15
+    assert 1.5 <= waits[-1] <= 4.5
+    await world.controller._tick(rollout.key)
+    world.ticks.errors["one"] = [ConflictError(409, "Conflict", "changed")]
+    assert (await world.controller._tick(rollout.key) or 1.0) < 0.1
+
+
+async def test_a_wake_of_what_is_gone_leaves_nothing_in_the_queue() -> None:
+    async with leading() as world:
+        world.queue.wake(("ns", "gone"))
+        await asyncio.sleep(0.1)
+        assert len(world.queue) == 0
+
+
 async def test_an_outage_is_waited_for_without_a_write() -> None:
     async with leading() as world:
         world.ticks.errors["one"] = [ApiUnavailableError(503, "", "down")]

@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS: Final = 45.0
 """A tick that takes longer is cancelled and counts as failed."""
 LONGEST_BACKOFF: Final = 60.0
+FIRST_CONFLICT_WAIT: Final = 0.05
+LONGEST_CONFLICT_WAIT: Final = 3.0
+"""Seconds to the next attempt after a conflict: doubled with each in a row; a change ends the wait."""
 FIRST_RESYNCS: Final = (10.0, 30.0, 60.0)
 PAGE: Final = "250"
 
@@ -147,7 +150,10 @@ class Controller:
 
     async def _tick(self, key: Key) -> float | None:
         rollout = self._store.get(key)
-        if rollout is None or not self._leadership.held:
+        if rollout is None:
+            self._queue.forget(key)  # it was woken although it is gone
+            return None
+        if not self._leadership.held:
             return None
         started = time.monotonic()
         try:
@@ -159,7 +165,9 @@ class Controller:
             logger.debug("%s changed meanwhile and is looked at again: %s", rollout.name, error)
             self._metrics.ticks.labels("conflict").inc()
             await self._look_again(key)
-            return 0.05 * self._jitter.uniform(0.5, 1.5)
+            wait = FIRST_CONFLICT_WAIT * float(2 ** min(rollout.conflicts, 10))
+            rollout.conflicts += 1
+            return min(LONGEST_CONFLICT_WAIT, wait) * self._jitter.uniform(0.5, 1.5)
         except NotFoundError as error:
             await self._look_again(key)
             if self._store.get(key) is None:
@@ -172,7 +180,7 @@ class Controller:
             return await self._failed(rollout, error)
         finally:
             self._metrics.tick_seconds.observe(time.monotonic() - started)
-        rollout.failures = 0
+        rollout.failures = rollout.conflicts = 0
         self._metrics.ticks.labels("done").inc()
         return wait
 

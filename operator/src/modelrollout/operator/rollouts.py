@@ -78,6 +78,7 @@ class RolloutState:
     taken: str = ""
     unsaved: bool = False
     failures: int = 0
+    conflicts: int = 0
     reporting: set[str] = field(default_factory=set)
     reported: set[str] = field(default_factory=set)
     blocking_criteria: tuple[str, ...] | None = None
