@@ -101,7 +101,9 @@ def test_scenario_44_45_pods_of_other_workloads_are_counted_named_and_hold_the_s
     assert found["status"] == "True"
     assert "Deployment emotion-3" in found["message"] and "pod emotion-2-batch-" in found["message"]
     assert emotion.replicas("emotion-2") == 0 and emotion.replicas("emotion-1") == 4
-    assert any(reason == "ForeignEndpoints" for reason, _ in emotion.events())
+    emotion.until(
+        lambda: any(reason == "ForeignEndpoints" for reason, _ in emotion.events()), what="the Event"
+    )
     emotion.delete("Deployment", "emotion-3")
     emotion.delete("ReplicaSet", "emotion-2-batch")
     emotion.delete("DaemonSet", "emotion-2-daemon")

@@ -42,7 +42,8 @@ def test_scenario_48_a_watch_that_fails_is_said_and_nothing_advances_on_it(
     assert "endpointslices" in emotion.condition("CacheStale")["message"]
     assert operator.get("/readyz")[0] == 503
     assert 'modelrollout_cache_stale{kind="endpointslices"} 1.0' in operator.get("/metrics")[1]
-    assert any(reason == "CacheStale" for reason, _ in emotion.events())
+    # The Event is sent after the status is written, so it may come a moment later.
+    emotion.until(lambda: any(reason == "CacheStale" for reason, _ in emotion.events()), what="the Event")
     step = emotion.status()["step"]
     emotion.patch("ModelRollout", "emotion", at_once)
     time.sleep(5)
