@@ -234,7 +234,7 @@ async def test_a_deletion_is_forgotten_after_the_next_list() -> None:
     informer = informer_of(SlowRead(page(20), lambda: None))
     informer._take("DELETED", thing("a", 13))
     await informer._list(None)
-    assert informer._deleted == {}
+    assert informer._removals.noted() == {}
 
 
 async def test_an_object_that_cannot_be_understood_hurts_no_other() -> None:

@@ -112,10 +112,10 @@ def test_removals_are_kept_until_a_list_that_began_after_them() -> None:
     for name in ("one", "two"):
         seen.add(name, version=5)
     seen.store.remove(("ns", "one"))
-    told = seen.store.removals()
+    told = seen.store.removals.noted()
     seen.store.remove(("ns", "two"))
-    seen.store.forget_removals(told)
-    assert seen.store.removals() == {("ns", "two"): "5"}
+    seen.store.removals.forget(told)
+    assert seen.store.removals.noted() == {("ns", "two"): "5"}
 
 
 def test_an_invalid_spec_and_status_are_explained_not_raised() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic
 from modelrollout.cluster.errors import ApiError, ForbiddenError, GoneError
 from modelrollout.cluster.fence import FencedApi, MetadataApi
 from modelrollout.cluster.freshness import Freshness
+from modelrollout.cluster.removals import Removals
 from modelrollout.cluster.resources import collection
 from modelrollout.cluster.source import Key, Source, V, is_older, watch_error
 
@@ -54,7 +55,7 @@ class Informer(Generic[V]):
         self._namespaces = tuple(namespaces)
         self._on_change = on_change
         self._items: dict[Key, V] = {}
-        self._deleted: dict[Key, str] = {}
+        self._removals = Removals()
         self._unsynced = set(self._namespaces)
         self._jitter = random.Random()  # noqa: S311 - spreads reconnects, no secret
         self._freshness = {namespace: Freshness() for namespace in self._namespaces}
@@ -180,7 +181,7 @@ class Informer(Generic[V]):
     async def _list(self, namespace: str | None) -> tuple[str, int]:
         """List everything; where the watch goes on, and how many objects were not as they were known."""
         seen: set[Key] = set()
-        told, deleted = self._told, dict(self._deleted)
+        told, removed = self._told, self._removals.noted()
         query = {**self._selection, "limit": PAGE}
         while True:
             page = await self._api.get(
@@ -200,9 +201,7 @@ class Informer(Generic[V]):
             # One that is known from a later write is not missing: the watch starts before that write.
             if not is_older(version, self._items[key].resource_version):
                 self._remove(key, version)
-        for key, gone_at in deleted.items():  # what was read before they were deleted has come in by now
-            if namespace in {None, key[0]} and self._deleted.get(key) == gone_at:
-                del self._deleted[key]
+        self._removals.forget(removed, namespace=namespace)  # what was read before them has come in by now
         self.relists += 1
         self.denied = False
         self._mark_synced(namespace)
@@ -273,7 +272,7 @@ class Informer(Generic[V]):
 
     def _store(self, value: V) -> None:
         key = (value.namespace, value.name)
-        if is_older(value.resource_version, self._deleted.get(key, "")):
+        if is_older(value.resource_version, self._removals.last(key)):
             return  # overtaken by its deletion: nothing would ever take the object away
         old = self._items.get(key)
         if old is not None and is_older(value.resource_version, old.resource_version):
@@ -284,8 +283,7 @@ class Informer(Generic[V]):
 
     def _remove(self, key: Key, version: str = "") -> None:
         """Forget an object; of what is older than the version at which it was gone nothing is kept."""
-        if version and not is_older(version, self._deleted.get(key, "")):
-            self._deleted[key] = version
+        self._removals.note(key, version)
         old = self._items.pop(key, None)
         if old is not None:
             self._tell(old, None)

@@ -117,7 +117,7 @@ class Controller:
     async def list_rollouts(self) -> None:
         """Take in every ModelRollout there is, forget those that are gone."""
         known = {rollout.key: rollout.uid for rollout in self._store}
-        removed = self._store.removals()
+        removed = self._store.removals.noted()
         seen: set[Key] = set()
         for namespace in self._scopes:
             query = {"limit": PAGE}
@@ -133,7 +133,7 @@ class Controller:
                 query["continue"] = page["metadata"]["continue"]
         for key in known.keys() - seen:
             await self._look_again(key)
-        self._store.forget_removals(removed)
+        self._store.removals.forget(removed)
 
     def _apply(self, obj: Mapping[str, Any]) -> bool:
         news = self._store.apply(obj)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from modelrollout.cluster.removals import Removals
 from modelrollout.cluster.source import is_older
 from modelrollout.operator.rollouts import Claim, Key, RolloutState
 
@@ -15,6 +16,9 @@ class RolloutStore:
     Args:
         changed: Is called for those that are concerned when another one claims something else than before.
         forgotten: Is called for one that is gone.
+
+    Attributes:
+        removals: What was removed lately.
     """
 
     def __init__(self, *, changed: Callable[[Key], None], forgotten: Callable[[RolloutState], None]) -> None:
@@ -22,7 +26,7 @@ class RolloutStore:
         self._forgotten = forgotten
         self._rollouts: dict[Key, RolloutState] = {}
         self._claimants: dict[Claim, set[Key]] = {}
-        self._removed: dict[Key, str] = {}
+        self.removals = Removals()
 
     def __len__(self) -> int:
         return len(self._rollouts)
@@ -44,7 +48,7 @@ class RolloutStore:
         meta = obj["metadata"]
         key, version = (meta["namespace"], meta["name"]), meta["resourceVersion"]
         known = self._rollouts.get(key)
-        last = known.resource_version if known is not None else self._removed.get(key, "")
+        last = known.resource_version if known is not None else self.removals.last(key)
         if version == last or is_older(version, last):
             return False
         if known is not None and known.uid != meta["uid"]:
@@ -67,24 +71,13 @@ class RolloutStore:
         old = self._rollouts.get(key)
         if old is not None and uid is not None and old.uid != uid:
             return
-        for last in (version, old.resource_version if old is not None else ""):
-            if last and not is_older(last, self._removed.get(key, "")):
-                self._removed[key] = last
+        self.removals.note(key, version)
         if old is None:
             return
+        self.removals.note(key, old.resource_version)
         del self._rollouts[key]
         self._claim(old, frozenset(), frozenset())
         self._forgotten(old)
-
-    def removals(self) -> dict[Key, str]:
-        """Return what was removed, and at which resourceVersion."""
-        return dict(self._removed)
-
-    def forget_removals(self, told: Mapping[Key, str]) -> None:
-        """Forget those removals: a list that began after them is complete."""
-        for key, version in told.items():
-            if self._removed.get(key) == version:
-                del self._removed[key]
 
     def refresh_claims(self, rollout: RolloutState) -> None:
         """Bring the index up to date with what the rollout names now; others that share it are woken."""
