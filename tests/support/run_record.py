@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from demo.api import Api, ApiError
+from demo.background import Background
 
 EVERY = 0.2
 Json = dict[str, Any]
@@ -24,32 +23,22 @@ class Step:
     reached: datetime | None
 
 
-class RunRecord:
+class RunRecord(Background):
     """Reads the status of one ModelRollout in a thread until its `with` block ends."""
 
     def __init__(self, api: Api, *, namespace: str, name: str) -> None:
+        super().__init__("run record", every=EVERY)
         self._api = api
         self._path = f"/apis/modelrollout.dev/v1alpha1/namespaces/{namespace}/modelrollouts/{name}"
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="run record", daemon=True)
         self.readings: list[Json] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def _look(self) -> None:
+        with suppress(ApiError):  # a CRD that changes is not served for a moment
+            status = self._api.json(self._path).get("status") or {}
+            if status and (not self.readings or status != self.readings[-1]):
+                self.readings.append(status)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join(timeout=15)
-
-    def _run(self) -> None:
-        while not self._done.wait(EVERY):
-            with suppress(ApiError):  # a CRD that changes is not served for a moment
-                status = self._api.json(self._path).get("status") or {}
-                if status and (not self.readings or status != self.readings[-1]):
-                    self.readings.append(status)
+    def _end(self) -> None:
         self._api.close()
 
     @property

@@ -9,16 +9,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 import yaml
 
+from demo.background import Background
 from tests.support import crd
 from tests.support.charts import CHARTS, helm, render
 from tests.support.cluster_tool import Cluster, CommandError, ControlPlane, tools
@@ -33,33 +31,23 @@ QUICKSTART = DOCS / "quickstart.md"
 UPGRADE = DOCS / "howto" / "upgrade.md"
 
 
-class Metrics:
+class Metrics(Background):
     """Exports good metrics for every pod of a namespace, as long as its `with` block lasts."""
 
+    patience = 30
+
     def __init__(self, cluster: Cluster, exporter: Exporter, namespace: str) -> None:
+        super().__init__("metrics", every=0.5)
         self._cluster = cluster
         self._exporter = exporter
         self._namespace = namespace
         self._pods: dict[str, Pod] = {}
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join(timeout=30)
-
-    def _run(self) -> None:
-        while not self._done.wait(0.5):
-            with suppress(OSError, CommandError):
-                self._look()
 
     def _look(self) -> None:
+        with suppress(OSError, CommandError):
+            self._follow_pods()
+
+    def _follow_pods(self) -> None:
         pods = self._cluster.get("pods", "-n", self._namespace)["items"]
         there = {pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"}
         for name in there - self._pods.keys():

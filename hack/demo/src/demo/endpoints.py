@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from demo.api import Api, ApiError
+from demo.background import Background
 
 EVERY: Final = 0.1
 
@@ -28,26 +27,15 @@ class Reading:
         return self.ready.total()
 
 
-class EndpointRecorder:
+class EndpointRecorder(Background):
     """Reads the EndpointSlices of one Service in a thread until its `with` block ends."""
 
     def __init__(self, api: Api, *, namespace: str, service: str) -> None:
+        super().__init__("endpoints", every=EVERY)
         self._api = api
         self._path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         self._selector = f"kubernetes.io/service-name={service}"
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="endpoints", daemon=True)
         self.readings: list[Reading] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join(timeout=15)
 
     def since(self, at: float) -> list[Reading]:
         """Return the readings from an instant on."""
@@ -60,11 +48,12 @@ class EndpointRecorder:
             return None
         return next((reading.at for reading in self.readings if reading.at > held[-1]), None)
 
-    def _run(self) -> None:
-        while not self._done.wait(EVERY):
-            # The view says so if it fails; here a missing reading only makes the time coarser.
-            with suppress(ApiError):
-                self.readings.append(self._read())
+    def _look(self) -> None:
+        # The view says so if it fails; here a missing reading only makes the time coarser.
+        with suppress(ApiError):
+            self.readings.append(self._read())
+
+    def _end(self) -> None:
         self._api.close()
 
     def _read(self) -> Reading:
