@@ -31,12 +31,9 @@ def count(path: Path, mode: Mode, *, items: bool = True) -> Count:
     if mode is Mode.RUSTDOC:
         raise ValueError("The mode rustdoc counts crates: use rustdoc.count.")
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return Count(error="no regular file")  # a pipe would be waited for
-        size = status.st_size
-        if size > LARGEST:
-            return Count(error=f"{size} bytes; at most {LARGEST} are parsed")
+        problem = refused(path)
+        if problem:
+            return Count(error=problem)
         source = path.read_bytes()
     except OSError as error:
         return Count(error=error.strerror or str(error))
@@ -47,6 +44,16 @@ def count(path: Path, mode: Mode, *, items: bool = True) -> Count:
     else:
         counted = count_python(source, mode, path)
     return counted if items else counted.without_items()
+
+
+def refused(path: Path) -> str:
+    """Return why a file is not read; empty if it is. Raises OSError."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular file"  # a pipe would be waited for, a device never ends
+    if status.st_size > LARGEST:
+        return f"{status.st_size} bytes; at most {LARGEST} are parsed"
+    return ""
 
 
 def count_python(source: bytes, mode: Mode, path: Path) -> Count:

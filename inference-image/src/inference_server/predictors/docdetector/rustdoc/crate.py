@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from inference_server.predictors.docdetector.counting import LARGEST
+from inference_server.predictors.docdetector.counting import refused
 from inference_server.predictors.docdetector.rustdoc import syntax
 from inference_server.predictors.docdetector.rustdoc.cfg import Attributes, Conditions, split
 from inference_server.predictors.docdetector.rustdoc.fragments import past_angles
@@ -58,7 +57,7 @@ class _Loader:
         """Read the items of a module from a file; its submodules lie in a directory."""
         module.file = str(path)
         try:
-            problem = self._refused(path)
+            problem = refused(path) or ("the module includes itself" if path.resolve() in self._open else "")
             if problem:
                 raise ValueError(problem)
             tokens = read(path.read_text(encoding="utf-8-sig"))
@@ -68,15 +67,6 @@ class _Loader:
         self._open.append(path.resolve())
         self._items(module, tokens, directory, scope)
         self._open.pop()
-
-    def _refused(self, path: Path) -> str:
-        """Return why a file is not read, or nothing. Raises OSError."""
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "no regular file"  # a pipe would be waited for, a device never ends
-        if status.st_size > LARGEST:
-            return f"{status.st_size} bytes; at most {LARGEST} are parsed"
-        return "the module includes itself" if path.resolve() in self._open else ""
 
     def _items(
         self, module: Node, tokens: list[Token], directory: Path, scope: dict[str, Macro], depth: int = 0
