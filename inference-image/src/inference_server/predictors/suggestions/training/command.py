@@ -28,6 +28,13 @@ columns_option = click.option(
     "--column", multiple=True, metavar="NAME=COLUMN", help=f"Column of one of {', '.join(COLUMNS)}."
 )
 
+artifacts_option = click.option(
+    "--artifacts",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Of the model.",
+)
+
 
 def _say(sentence: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {sentence}", err=True)
@@ -56,9 +63,7 @@ def read_examples(path: Path, columns: tuple[str, ...], seed: int) -> list[Examp
 
 @click.command("suggestions")
 @click.option("--data", type=_file, help="CSV or TSV with a header; without it our invented bank strings.")
-@click.option(
-    "--column", multiple=True, metavar="NAME=COLUMN", help=f"Column of one of {', '.join(COLUMNS)}."
-)
+@columns_option
 @click.option(
     "--registry",
     "root",
@@ -110,16 +115,9 @@ def _deploy(store: RunStore, run_id: str, result: dict[str, Any], *, deploy: boo
 
 
 @click.command("suggestions")
-@click.option(
-    "--artifacts",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Of the model.",
-)
+@artifacts_option
 @data_option
-@click.option(
-    "--column", multiple=True, metavar="NAME=COLUMN", help=f"Column of one of {', '.join(COLUMNS)}."
-)
+@columns_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(*, artifacts: Path, data: Path, column: tuple[str, ...], as_json: bool) -> None:
     """Macro-F1, F1 of each class, calibration, Brier score, coverage and accuracy at the thresholds."""

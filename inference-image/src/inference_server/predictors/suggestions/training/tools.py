@@ -16,6 +16,7 @@ from inference_server.predictors.suggestions.features import NUMBERS, grams, num
 from inference_server.predictors.suggestions.model import Model
 from inference_server.predictors.suggestions.normalise import clean
 from inference_server.predictors.suggestions.training.command import (
+    artifacts_option,
     columns_option,
     data_option,
     read_examples,
@@ -60,12 +61,7 @@ def features(data: Path, column: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.option(
-    "--artifacts",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Of the model.",
-)
+@artifacts_option
 @data_option
 @columns_option
 @click.option(
