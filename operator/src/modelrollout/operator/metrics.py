@@ -143,7 +143,7 @@ class RolloutCollector(Collector):
         }
         families[ROLLBACKS] = CounterMetricFamily(
             ROLLBACKS,
-            "Rollouts taken back, by reason, and by criterion where one was the reason.",
+            "Rollouts rolled back, by reason, and by criterion where one was the reason.",
             labels=[*NAMES, "criterion", "reason"],
         )
         for rollout in list(self._rollouts) if self._leading() else ():

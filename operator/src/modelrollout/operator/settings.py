@@ -107,7 +107,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="modelrollout-operator",
-        description="Rolls out model versions and takes bad ones back.",
+        description="Rolls out model versions and rolls bad ones back.",
         epilog=f"Every flag can be given as an environment variable: --log-format is {PREFIX}LOG_FORMAT.",
     )
     flags = (
