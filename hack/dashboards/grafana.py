@@ -82,7 +82,7 @@ def stat(title: str, *queries: Query, **more: Any) -> Panel:
 
 
 def states(title: str, *queries: Query, **more: Any) -> Panel:
-    """Return what was so when, as coloured bars."""
+    """Return a panel that shows states over time as coloured bars."""
     return Panel(kind="state-timeline", title=title, queries=queries, **{"width": 12, **more})
 
 

@@ -134,7 +134,7 @@ def read_npz(path: Path, names: Mapping[str, int]) -> dict[str, NDArray[Any]]:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Path:
-    """Return digest every file in ``directory`` but the manifest, and write ``manifest.json``.
+    """Digest every file in ``directory`` but the manifest, and write ``manifest.json``.
 
     Returns its path.
     """

@@ -144,7 +144,7 @@ class RunStore:
             return Path(tempfile.mkdtemp(prefix=".work-", dir=self.root / RUNS))
 
     def swap(self, run_id: str) -> str | None:
-        """Let ``latest`` name a run, after all its files were verified; returns the run before.
+        """Let ``latest`` name a run, after all its files were verified; return the run before.
 
         A swap to the run that ``latest`` names already changes nothing and is not recorded.
 
@@ -167,7 +167,7 @@ class RunStore:
         return before
 
     def prune(self, keep: int) -> list[str]:
-        """Delete the oldest runs but ``keep``, never ``latest`` and the run before it; returns their names.
+        """Delete the oldest runs but ``keep``, never ``latest`` and the run before it; return their names.
 
         Raises:
             RegistryError: the directory cannot be written.
@@ -187,7 +187,7 @@ class RunStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Yield one writer at a time; problems of the file system become sentences."""
+        """Let one writer in at a time; problems of the file system become sentences."""
         try:
             (self.root / RUNS).mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

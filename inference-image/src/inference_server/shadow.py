@@ -127,7 +127,7 @@ class ShadowSender:
         self._tasks = [asyncio.create_task(self._run(), name=f"shadow-{n}") for n in range(_SENDERS)]
 
     def offer(self, job: ShadowJob) -> None:
-        """Take a job, or drop it and count; returns at once."""
+        """Take a job, or drop it and count; return at once."""
         if not self._breaker.allows():
             self._dropped("breaker_open", len(job.texts))
             return

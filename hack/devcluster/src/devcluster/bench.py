@@ -21,7 +21,7 @@ Row = tuple[str, list[float]]
 
 
 def warm(runs: int, *, with_kind: bool) -> list[Row]:
-    """Return seconds of `up` and `down` with everything cached, `runs` times each, as a shell sees them."""
+    """Measure seconds of `up` and `down` with everything cached, `runs` times each, as a shell sees them."""
     rows = _up_and_down("control plane", ["up", "--name", _NAME], ["down", "--name", _NAME], runs)
     if with_kind:
         rows += _up_and_down("kind", ["kind-up", "--name", _NAME], ["kind-down", "--name", _NAME], runs)
@@ -29,7 +29,7 @@ def warm(runs: int, *, with_kind: bool) -> list[Row]:
 
 
 def cold(*, with_kind: bool) -> list[Row]:
-    """Return seconds of one `up` with no cache at all.
+    """Measure seconds of one `up` with no cache at all.
 
     Nothing built, no Go module downloaded, no Debian root.
     """

@@ -22,7 +22,7 @@ from devcluster.statefile import all_states
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. Errors are one sentence on standard error."""
+    """Run one command; return the exit code. Errors are one sentence on standard error."""
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)

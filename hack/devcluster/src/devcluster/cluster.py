@@ -57,7 +57,7 @@ class Cluster:
         return parsed
 
     def apply(self, *manifests: str | Path | Manifest, namespace: str | None = None) -> str:
-        """Server-side apply of YAML text, files, or objects; returns what kubectl printed."""
+        """Server-side apply of YAML text, files, or objects; return what kubectl printed."""
         documents = "\n---\n".join(_text(manifest) for manifest in manifests)
         where = ["--namespace", namespace] if namespace else []
         return self.kubectl(
@@ -138,7 +138,7 @@ class Cluster:
         timeout: float = 10,
         content_type: str = "application/json",
     ) -> tuple[int, str]:
-        """Return one HTTPS request with the kubeconfig's client certificate: status code and body."""
+        """Send one HTTPS request with the kubeconfig's client certificate; return status code and body."""
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         if method == "GET" and body is None:
             key = (self.server, str(self.kubeconfig), self.kubeconfig.stat().st_mtime_ns)

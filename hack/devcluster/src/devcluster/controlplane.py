@@ -108,7 +108,7 @@ class ControlPlane(Cluster):
         self.wait_for_api()
 
     def stop(self) -> list[str]:
-        """End its processes and remove its directory; returns the names of what ran.
+        """End its processes and remove its directory; return the names of what ran.
 
         Harmless when repeated.
         """
@@ -127,7 +127,7 @@ class ControlPlane(Cluster):
 
 
 def collect_orphans() -> list[str]:
-    """Remove the control planes whose owner died without removing them; returns their names."""
+    """Remove the control planes whose owner died without removing them; return their names."""
     removed = []
     for state in all_states(parent_dir()):
         if state.orphaned():

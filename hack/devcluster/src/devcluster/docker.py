@@ -293,7 +293,7 @@ def _own_containerd(state: ClusterState) -> list[str]:
 
 
 def _write_runtime(absent: list[str]) -> Path:
-    """Return a runc that does not ask for what it cannot get.
+    """Write a runc that does not ask for what it cannot get; return its path.
 
     --privileged means every capability there is.
     """
@@ -353,7 +353,7 @@ def stop_private() -> list[str]:
 
 @contextlib.contextmanager
 def for_a_while() -> Iterator[Docker]:
-    """Yield a daemon for a block of work; a private one ends with it unless somebody else uses it."""
+    """Yield a daemon for a block of work; a private one ends with it unless another process uses it."""
     try:
         with in_use():
             yield obtain()

@@ -131,7 +131,7 @@ def _ldflags() -> str:
 
 
 def content_key(program: GoProgram) -> str:
-    """Return names the result: the sources, the pinned modules, the Go version and the flags."""
+    """Return a key that names the result: the sources, the pinned modules, the Go version and the flags."""
     digest = hashlib.sha256()
     files = [MODULE / "go.mod", MODULE / "go.sum"]
     if program.package.startswith("./"):

@@ -11,7 +11,7 @@ from devcluster.progress import step
 
 
 def exclusive(path: Path) -> AbstractContextManager[None]:
-    """Hold the lock file `path`; says so when somebody else keeps it for long."""
+    """Hold the lock file `path`; say so when another process keeps it for long."""
     return _held(path, fcntl.LOCK_EX)
 
 
@@ -31,7 +31,7 @@ def _held(path: Path, how: int) -> Iterator[None]:
 
 @contextmanager
 def free(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path` if nobody else does; yields whether it is held."""
+    """Hold the lock file `path` if no other process does; yield whether it is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         try:

@@ -74,7 +74,7 @@ class NodeImage:
         return f"modelrollout/kind-node:{golang.kubernetes_version()}-{digest}"
 
     def ensure(self, docker: Docker) -> str:
-        """Build the image unless the daemon has it; returns its reference."""
+        """Build the image unless the daemon has it; return its reference."""
         reference = self.reference
         with exclusive(cache_dir() / "locks" / "node-image.lock"):
             if not docker.has_image(reference):

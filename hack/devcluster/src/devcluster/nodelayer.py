@@ -25,7 +25,7 @@ _SHELL = ("sh", "mkdir", "rm", "cat", "ls", "sleep", "mv")
 
 
 def component_layer(directory: Path, root: Path, programs: dict[str, Path]) -> Path:
-    """Assemble the layer in `directory` from the node's file system `root`; returns the tar archive."""
+    """Assemble the layer in `directory` from the node's file system `root`; return the tar archive."""
     for name in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/local/bin", "etc", "tmp"):
         (directory / name).mkdir(parents=True)
     (directory / "tmp").chmod(0o1777)

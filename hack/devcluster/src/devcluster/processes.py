@@ -132,7 +132,7 @@ def _signal(handle: int, number: signal.Signals) -> None:
 
 
 def _wait_for(handles: list[int], seconds: float) -> list[int]:
-    """Wait until the processes have ended; returns the handles of those that have not."""
+    """Wait until the processes have ended; return the handles of those that have not."""
     pending = set(handles)
     poller = select.poll()
     for handle in pending:

@@ -186,7 +186,7 @@ class Prometheus:
 
 
 def collect_orphans() -> list[str]:
-    """Remove the servers whose owner died without removing them; returns their names."""
+    """Remove the servers whose owner died without removing them; return their names."""
     removed = []
     for state in all_states(parent_dir()):
         if state.orphaned():

@@ -79,7 +79,7 @@ class ClusterState:
         return self.owner is not None and not self.owner.alive()
 
     def destroy(self, *, grace_seconds: float = 5.0) -> list[str]:
-        """End every process and remove the directory; returns the names of what was still running."""
+        """End every process and remove the directory; return the names of what was still running."""
         stopped = processes.stop(self.running(), grace_seconds=grace_seconds)
         # One that was being started meanwhile, by a child that had not yet ended.
         stopped += processes.stop(processes.marked(self.directory), grace_seconds=1.0)

@@ -17,7 +17,7 @@ OLDEST = (3, 11)
 
 
 def main() -> None:
-    """Become the plugin; leaves with code 1 and a sentence where it cannot be installed."""
+    """Become the plugin; leave with code 1 and a sentence where it cannot be installed."""
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:2]))
         _leave(f"needs Python 3.11 or newer, and `python3` is {found}: put a newer one first in PATH")

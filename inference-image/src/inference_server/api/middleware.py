@@ -128,7 +128,7 @@ class FrameMiddleware:
 
 
 def _as_json(scope: Scope) -> Scope:
-    """Return every body is JSON here, also when ``curl -d`` calls it a form."""
+    """Return the scope with a body of JSON, also when ``curl -d`` calls it a form."""
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
     return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 

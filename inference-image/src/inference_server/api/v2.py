@@ -65,7 +65,7 @@ def _add_health(routes: APIRouter, service: InferenceService) -> None:
 
     @routes.get("/health/live")
     async def live() -> Live:
-        """Return the process answers; also while it loads a model or drains."""
+        """Tell whether the process answers; it does while it loads a model or drains."""
         return Live(live=True)
 
     @routes.get("/health/ready", responses={503: {"model": Ready, "description": "Send no requests here."}})

@@ -97,7 +97,7 @@ class ItemCodec:
 
 
 def _observe_nothing(metrics: ModelMetrics, prediction: Prediction) -> None:
-    """Return no series: those of the contract are enough."""
+    """Count nothing: the contract's own series are enough."""
 
 
 def _as_answered(prediction: Prediction) -> Prediction:

@@ -116,7 +116,7 @@ class ClusterCache:
         await asyncio.gather(*(informer.run(relist) for informer in self.informers), self._watch_freshness())
 
     async def wait_synced(self) -> None:
-        """Return once every kind has been listed."""
+        """Wait until every kind has been listed."""
         for informer in self.informers:
             await informer.synced.wait()
 

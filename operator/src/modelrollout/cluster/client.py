@@ -138,7 +138,7 @@ class KubeApi:
         permit: Callable[[], float] | None = None,
         accept: str = ANYTHING,
     ) -> dict[str, Any]:
-        """Send one request, again after 429, 5xx and broken connections, and returns the answer's JSON.
+        """Send one request, again after 429, 5xx and broken connections, and return the answer's JSON.
 
         A repeated write is harmless: every write of the operator carries a resourceVersion or a fixed name,
         so the second copy of one that did arrive is answered by a conflict.
@@ -253,7 +253,7 @@ class KubeApi:
 
 
 def kind_of(path: str) -> str:
-    """Return the plural (and subresource) that an API path speaks of, for metrics.
+    """Return the plural (and subresource) that an API path names, for metrics.
 
     `/apis/apps/v1/.../deployments/x/scale`.
     """

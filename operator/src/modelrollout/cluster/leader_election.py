@@ -152,7 +152,7 @@ class Elector:
             await asyncio.sleep(pause * random.uniform(0.9, 1.0))  # noqa: S311 - spreads requests
 
     async def release(self) -> None:
-        """End acting and competing, and gives the Lease back, so that another replica takes over at once.
+        """End acting and competing, and give the Lease back, so that another replica takes over at once.
 
         A renewal may be under way, so a conflict is no reason to give up at the first attempt. Takes at most
         6 s, whatever the API server answers.

@@ -19,35 +19,35 @@ ROLLOUTS: Final = f"/apis/{GROUP}/{VERSION}"
 
 
 def collection(group_version: str, plural: str, namespace: str | None = None) -> str:
-    """Return all objects of a kind in one namespace, or in all of them (None)."""
+    """Return the path of all objects of a kind in one namespace, or in all of them (None)."""
     return f"{group_version}/namespaces/{namespace}/{plural}" if namespace else f"{group_version}/{plural}"
 
 
 def rollout(namespace: str, name: str) -> str:
-    """Return one ModelRollout."""
+    """Return the path of one ModelRollout."""
     return f"{collection(ROLLOUTS, PLURAL, namespace)}/{name}"
 
 
 def deployment(namespace: str, name: str) -> str:
-    """Return one Deployment."""
+    """Return the path of one Deployment."""
     return f"{collection(APPS, 'deployments', namespace)}/{name}"
 
 
 def service(namespace: str, name: str) -> str:
-    """Return one Service."""
+    """Return the path of one Service."""
     return f"{collection(CORE, 'services', namespace)}/{name}"
 
 
 def pod(namespace: str, name: str) -> str:
-    """Return one Pod."""
+    """Return the path of one Pod."""
     return f"{collection(CORE, 'pods', namespace)}/{name}"
 
 
 def job(namespace: str, name: str) -> str:
-    """Return one Job."""
+    """Return the path of one Job."""
     return f"{collection(BATCH, 'jobs', namespace)}/{name}"
 
 
 def lease(namespace: str, name: str) -> str:
-    """Return one Lease."""
+    """Return the path of one Lease."""
     return f"{collection(COORDINATION, 'leases', namespace)}/{name}"

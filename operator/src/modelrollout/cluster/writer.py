@@ -64,7 +64,7 @@ class Writer:
         self._cache = cache
 
     async def write_status(self, ref: RolloutRef, status: Mapping[str, Any]) -> str:
-        """Replace the status and returns the new resourceVersion.
+        """Replace the status and return the new resourceVersion.
 
         Raises:
             ConflictError: The object changed since it was read.
@@ -87,7 +87,7 @@ class Writer:
         return str(answer["metadata"]["resourceVersion"])
 
     async def set_finalizers(self, ref: RolloutRef, finalizers: tuple[str, ...]) -> str:
-        """Replace the finalizers and returns the new resourceVersion. Raises as `write_status` does."""
+        """Replace the finalizers and return the new resourceVersion. Raises as `write_status` does."""
         body = {
             "metadata": {
                 "uid": ref.uid,

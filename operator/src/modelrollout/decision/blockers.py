@@ -27,7 +27,7 @@ def criteria_blockers(context: Context, evaluation: Evaluation | None) -> Iterat
 
 
 def duration_blockers(context: Context, ends: datetime | None) -> Iterator[Blocker]:
-    """Return the end of the stage, where it is still to come."""
+    """Yield the end of the stage, where it is still to come."""
     if ends is not None and context.now < ends:
         text = f"its end at {format_timestamp(ends)}"
         yield Blocker(reason=Reason.WAITING_FOR_DURATION, message=text, until=ends)

@@ -16,7 +16,7 @@ _CHANGED = "the candidate's pod template has just changed"
 
 
 def handle_commands(draft: Draft) -> None:
-    """Carr out the commands that have not been, oldest first; with an abort among them, only that one."""
+    """Carry out the commands that have not been, oldest first; with an abort among them, only that one."""
     handled = set(draft.status.handled_commands)
     commands = [command for command in draft.observed.commands if command.id not in handled]
     abort = next((command for command in commands if command.verb is Verb.ABORT), None)

@@ -10,10 +10,7 @@ from modelrollout.decision.names import fingerprint
 
 
 def leave_early(draft: Draft) -> bool:
-    """Return what ends a run before anything is measured.
-
-    Another candidate asked for, or the candidate deleted.
-    """
+    """End the run where another candidate is asked for, or this one was deleted; return whether it ended."""
     spec, run = draft.spec, draft.run
     name = draft.candidate_name
     if fingerprint(spec.candidate) != run.fingerprint:
@@ -33,17 +30,14 @@ def leave_early(draft: Draft) -> bool:
 
 
 def leave_changed(draft: Draft) -> bool:
-    """Return the candidate's pod template changed in mid-run; works without a valid spec."""
+    """Start again where the candidate's pod template changed in mid-run; works without a valid spec."""
     if not versions.candidate_changed(draft):
         return False
     return _restart(draft, f"The pod template of {draft.run.candidate} changed during the run.")
 
 
 def _restart(draft: Draft, what: str, *, reason: Reason = Reason.CANDIDATE_TEMPLATE_CHANGED) -> bool:
-    """Return what was measured is not what is asked for any more.
-
-    Back to stable, then from the first step again.
-    """
+    """Return to stable, then start at the first step: what was measured is not what is asked for now."""
     if draft.status.stable is None:  # a first version: there is nothing that it could have earned
         template = draft.candidate.template or None
         draft.change_run(template=template)

@@ -45,7 +45,7 @@ def _clock_blockers(rules: RunRules) -> Iterator[Blocker]:
 
 
 def freshness_blocker(rules: RunRules, evaluation: Evaluation | None) -> Blocker | None:
-    """Return that values are awaited which were asked for after the stage's duration ended, and not long ago.
+    """Return a blocker unless the values were asked for after the stage's duration ended, and not long ago.
 
     What was good before says nothing of the end: Prometheus may have died since, and with an interval of an
     hour the last value may be an hour old.

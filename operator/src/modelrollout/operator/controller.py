@@ -172,7 +172,7 @@ class Controller:
             await self._look_again(key)
             if self._store.get(key) is None:
                 return None
-            if rollout.failures == 0:  # something was deleted under our hands; the watch tells in a moment
+            if rollout.failures == 0:  # something was deleted during the tick; the watch tells in a moment
                 rollout.failures = 1
                 return 0.25
             return await self._failed(rollout, error)
@@ -185,7 +185,7 @@ class Controller:
         return wait
 
     async def _look_again(self, key: Key) -> None:
-        """Read one ModelRollout from the API server; forgets it if it is gone."""
+        """Read one ModelRollout from the API server; forget it if it is gone."""
         known = self._store.get(key)
         try:
             self._apply(await self._api.get(resources.rollout(*key)))
@@ -196,7 +196,7 @@ class Controller:
             logger.debug("%s could not be read: %s", key[1], error)
 
     async def _failed(self, rollout: RolloutState, error: Exception) -> float:
-        """Make a failed tick visible and returns the seconds until the next attempt."""
+        """Make a failed tick visible and return the seconds until the next attempt."""
         rollout.failures += 1
         wait: float = min(LONGEST_BACKOFF, 0.5 * 2 ** min(rollout.failures, 10)) * self._jitter.uniform(
             0.75, 1.25

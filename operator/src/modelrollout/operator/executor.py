@@ -46,7 +46,7 @@ class Executor:
     clock: ServerClock
 
     async def act(self, rollout: RolloutState, decision: Decision) -> bool:
-        """Parked pods and replica counts first (a revert waits for them), then what has to be made.
+        """Park pods and set replica counts first (a rollback waits for them), then make what is missing.
 
         Returns:
             Whether something was refused that another decision has to be made for, at once.
@@ -73,7 +73,7 @@ class Executor:
         return may_unpark and bool(self.parking.refusal(rollout.namespace))
 
     async def _park(self, rollout: RolloutState, decision: Decision) -> Sequence[Scale]:
-        """Return pods out of the Service or back into it; returns the counts that may be set after that."""
+        """Move pods out of the Service or back into it; return the counts that may be set after that."""
         owner, service = rollout.ref, rollout.service_name
         may_unpark = not self.parking.refusal(rollout.namespace)
         left_out = await self.parking.unpark(decision.serving, owner=owner)
@@ -130,7 +130,7 @@ class Executor:
         return self.jobs.results(self.open_jobs(rollout), owner=rollout.ref)
 
     async def _let_jobs_go(self, rollout: RolloutState, decision: Decision) -> None:
-        """Jobs whose result is in status are not needed any more."""
+        """Let Jobs go whose result is in status: they are not needed any more."""
         spec = rollout.spec
         kept = {validation.name: validation.ttl.seconds for validation in spec.validations} if spec else {}
         told = [entry for entry in decision.status.validations if entry.state not in OPEN]

@@ -138,7 +138,7 @@ class Reconciler:
         return decide(spec=rollout.spec, status=rollout.status, observed=observation, now=self._clock.now())
 
     async def _act(self, rollout: RolloutState, decision: Decision) -> bool:
-        """Carr the decision out and report it; whether another one has to be made at once."""
+        """Carry the decision out and report it; return whether another one has to be made at once."""
         rollout.blocking_criteria = decision.blocking_criteria
         problem = rollout.pending_problem
         try:

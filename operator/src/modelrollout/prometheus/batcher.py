@@ -259,7 +259,7 @@ def _is_several(answer: Answer) -> bool:
 
 
 def _partial(outcomes: Mapping[str, Outcome]) -> int:
-    """Return questions that have been found to have partial answers."""
+    """Count the questions that had partial answers."""
     return sum(
         isinstance(each, PrometheusError) and each.kind is FailureKind.PARTIAL for each in outcomes.values()
     )

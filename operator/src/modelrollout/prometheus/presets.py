@@ -144,7 +144,7 @@ def _label_drift(args: Args) -> PresetQuery:
 
 
 def _dimension_mismatch(args: Args) -> PresetQuery:
-    """Return events in the window, also those that came before the first scrape or while nothing was scraped.
+    """Count events in the window, also those that came before the first scrape or while nothing was scraped.
 
     `increase` sees a counter only from its first sample on, so one that appears at 1 would never be noticed.
     So the total of now is compared with the last one known before the window, however long scraping was

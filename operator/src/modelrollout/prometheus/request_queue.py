@@ -152,7 +152,7 @@ class RequestQueue:
     def _refuse(self, outage: PrometheusError) -> None:
         """While the server is silent one request at a time finds out whether it is back.
 
-        Nobody queues behind it.
+        No question waits behind it.
         """
         loop, waiting, self._waiting = asyncio.get_running_loop(), self._waiting, []
         reply = Reply(at=self._now(), asked=loop.time(), outcomes={}, outage=outage)
@@ -198,7 +198,7 @@ class RequestQueue:
         return self._asker.ask([each.questions for each in batch])
 
     async def close(self) -> None:
-        """Let nobody wait any longer; requests under way end with their timeout."""
+        """End all waits; requests under way end with their timeout."""
         if self._timer is not None:
             self._timer.cancel()
         for each in self._waiting:

@@ -70,7 +70,7 @@ def parse(source: bytes | str) -> ast.Module:
         ValueError: if it contains null bytes.
     """
     with warnings.catch_warnings():
-        # An invalid escape in somebody's text is no concern of ours.
+        # An invalid escape in the text that is judged is no error of the detector.
         warnings.simplefilter("ignore")
         return ast.parse(source)
 

@@ -26,7 +26,7 @@ def _kind(body: object) -> str:
     return "text" if "text" in fields else "texts"
 
 
-# Told apart by the field that is there, so that an error speaks of one form only.
+# Told apart by the field that is there, so that an error describes one form only.
 PredictRequest = Annotated[
     Annotated[SingleText, Tag("text")] | Annotated[ManyTexts, Tag("texts")], Discriminator(_kind)
 ]

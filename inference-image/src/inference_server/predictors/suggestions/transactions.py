@@ -133,7 +133,7 @@ def decode(text: str) -> Transaction:
 
 
 def _transaction(fields: dict[str, Any]) -> Transaction:
-    """Return the transaction of a JSON object; raises what decode catches where a field does not fit."""
+    """Return the transaction of a JSON object; raise what decode catches where a field does not fit."""
     texts = {
         ours: str(fields.get(theirs, ""))
         for ours, theirs in (

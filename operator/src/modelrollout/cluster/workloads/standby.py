@@ -77,7 +77,7 @@ class Parking:
         )
 
     async def park(self, name: str, *, service: str, owner: RolloutRef) -> bool:
-        """Return all pods of the Deployment run outside the Service; False if the API server forbids it.
+        """Take all pods of the Deployment out of the Service; return False if the API server forbids it.
 
         Raises:
             ApiError: A request failed in another way; some pods may be parked.

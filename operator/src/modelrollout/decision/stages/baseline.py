@@ -72,7 +72,7 @@ class BaselineStage(RunRules):
         return Lacking(failed=failed, texts=tuple(texts))
 
     def blockers(self, evaluation: Evaluation | None) -> Iterator[Blocker]:
-        """Return that the baseline is not there: once it is, the run is in another stage."""
+        """Yield that the baseline is missing: once it is there, the run is in another stage."""
         del evaluation
         yield Blocker(reason=Reason.RECORDING_BASELINE, message="the baseline of stable")
 

@@ -22,7 +22,7 @@ from modelrollout.decision.stages.base import FinishRollback, Next, RunRules, St
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RollbackStage(RunRules):
-    """Works without a valid spec."""
+    """All traffic returns to stable. Works without a valid spec."""
 
     kind = Stage.REVERTING
     phase = Phase.ROLLING_BACK
@@ -71,7 +71,7 @@ class RollbackStage(RunRules):
         return rollback.reason, rollback.message
 
     def blockers(self, evaluation: Evaluation | None) -> Iterator[Blocker]:
-        """Return what is left to do.
+        """Yield what is left to do.
 
         It is over when no candidate pod is reachable and stable is asked for in full, behind the Service.
         """

@@ -222,7 +222,7 @@ def _threads() -> int:
 
 
 def _place_encoder(work: Path, options: TrainOptions) -> str:
-    """Copy what serves of the encoder into the artefacts, or name it; returns its specification."""
+    """Copy what serves of the encoder into the artefacts, or name it; return its specification."""
     encoder = options.serve_encoder or options.encoder
     if encoder.startswith(("hashing:", "hub:")):
         return encoder
