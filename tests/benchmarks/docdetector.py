@@ -31,18 +31,22 @@ PYTHON = sys.executable
 DETECTOR = [PYTHON, "-m", "inference_server", "detect"]
 
 
+LAUNCHER = """
+import json, resource, subprocess, sys
+quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+subprocess.run(sys.argv[1:], **quiet)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6]))
+"""
+"""Starts the command from a small process: Linux counts the memory of the parent into a command's peak."""
+
+
 def measured(command: list[str]) -> tuple[float, float]:
     """CPU seconds and peak memory (MB) of a command; what it prints is dropped."""
-    process = subprocess.Popen(
-        command,
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-    )
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+    launched = [PYTHON, "-S", "-c", LAUNCHER, *command]
+    done = subprocess.run(launched, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    seconds, peak = json.loads(done.stdout)
+    return seconds, peak
 
 
 def compared(what: str, commands: dict[str, list[str]], size: int, runs: int = 3) -> list[Figure]:
