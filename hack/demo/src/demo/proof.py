@@ -103,7 +103,7 @@ def _taken_back(lab: Lab, one: Played, endpoints: EndpointRecorder) -> list[Find
     )
     return [
         Finding(
-            claim=f"{act.criterion} took {act.deployment} back",
+            claim=f"{act.criterion} rolled {act.deployment} back",
             proved=stable != act.deployment and reaction.seconds >= act.held_seconds - INTERVAL,
             figure=f"{reaction.seconds:.1f} s from a bad value in Prometheus to no candidate endpoint{held}",
         ),
